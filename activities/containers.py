@@ -1,0 +1,168 @@
+"""What a container needs done in the world; runs on the queue of the platform account that it concerns."""
+
+from __future__ import annotations
+
+import time
+
+from temporalio import activity
+
+from activities.archive import Archive
+from activities.failures import translated
+from activities.heartbeat import beating
+from activities.platforms.base import Ask, Platform
+from activities.secrets import SecretReader
+from nebulous.errors import (
+    AuthFailed,
+    NotFound,
+    NotReady,
+    OutOfCapacity,
+    QuotaExceeded,
+    Rejected,
+    Unavailable,
+)
+from nebulous.models.base import Record
+from nebulous.models.containers import Launch
+from nebulous.models.platforms import Instance, Offer, Rental
+from nebulous.models.resources import Metadata
+
+#: Room between the last check of the deadline and the moment the request leaves.
+SEND_MARGIN_S = 1.0
+GONE_POLL_S = 0.5
+
+
+class OffersRequest(Record):
+    """What an offer must satisfy, on one platform account."""
+
+    accelerators: list[str] = []
+    spot: bool = False
+    regions: list[str] = []
+    max_usd_per_hour: float | None = None
+    labels: dict[str, str] = {}
+
+
+class LaunchRequest(Record):
+    """Bring the image, or rent."""
+
+    launch: Launch
+    offer: Offer
+    deadline: float = 0.0  # unix time after which nothing may be sent any more
+
+
+class RunRequest(Record):
+    """Start or stop the command in an instance."""
+
+    launch: Launch
+    instance: Instance
+    grace_s: float = 0.0
+
+
+class ReleaseRequest(Record):
+    """Give back what may be rented under a key."""
+
+    rental: Rental
+
+
+class ArchiveRequest(Record):
+    """Keep what the command wrote, before its instance goes."""
+
+    metadata: Metadata
+    instance: Instance
+    attempt: int
+
+
+class ContainerActivities:
+    """One platform account's hands."""
+
+    def __init__(self, platform: Platform, secrets: SecretReader, archive: Archive) -> None:
+        self._platform = platform
+        self._secrets = secrets
+        self._archive = archive
+
+    @activity.defn(name="list_offers")
+    async def list_offers(self, request: OffersRequest) -> list[Offer]:
+        """List what this account rents out for the request, best first."""
+        with translated():
+            return await self._platform.offers(Ask(**request.model_dump()))
+
+    @activity.defn(name="prepare")
+    async def prepare(self, request: LaunchRequest) -> bool:
+        """Bring the image to the machine; `describe` shows the progress."""
+        with translated():
+            async with beating() as progress:
+                command = await self._secrets.command(request.launch)
+                await self._platform.prepare(request.launch, command, progress)
+        return True
+
+    @activity.defn(name="create")
+    async def create(self, request: LaunchRequest) -> list[Instance]:
+        """Rent under the launch's key, unless it is too late to send; idempotent."""
+        with translated():
+            async with beating():
+                command = await self._secrets.command(request.launch)
+                if time.time() + SEND_MARGIN_S > request.deadline:
+                    raise Unavailable("too late to send: the answer would come after the workflow gave up on it")
+                try:
+                    return await self._platform.create(request.launch, request.offer, command)
+                except (OutOfCapacity, QuotaExceeded, AuthFailed, Rejected):
+                    # A refusal of a repeated request says nothing about the first one, which may have been granted.
+                    earlier = await self._platform.find(request.launch.key) if activity.info().attempt > 1 else []
+                    if earlier:
+                        return earlier
+                    raise
+
+    @activity.defn(name="start")
+    async def start(self, request: RunRequest) -> Instance:
+        """Start the command once the instance is ready; idempotent on the run that the caller knows."""
+        with translated():
+            async with beating():
+                command = await self._secrets.command(request.launch)
+                return await self._platform.start(request.instance, request.launch, command)
+
+    @activity.defn(name="stop")
+    async def stop(self, request: RunRequest) -> Instance:
+        """End the command: SIGTERM, grace, SIGKILL."""
+        with translated():
+            async with beating():
+                return await self._platform.stop(request.instance, request.grace_s)
+
+    @activity.defn(name="release")
+    async def release(self, request: ReleaseRequest) -> None:
+        """Delete what the key rented and prove that it is gone: in the right account, and late enough.
+
+        Raises:
+            ApplicationError: AuthFailed when this is another account than the one rented in (its "not found"
+                proves nothing); NotReady while something is left or an unanswered create may still take effect.
+        """
+        rental = request.rental
+        with translated():
+            async with beating():
+                identity = await self._platform.identity()
+                if rental.identity and rental.identity != identity:
+                    raise AuthFailed(
+                        f"{rental.offer.account!r} is now account {identity!r}; rented was in {rental.identity!r}",
+                        "restore the credentials it was rented with: nothing is shown as deleted before that",
+                    )
+                await self._platform.delete(rental.key)
+                if await self._platform.find(rental.key):
+                    raise NotReady(f"{rental.key} is being deleted", retry_after=GONE_POLL_S)
+                self._wait_out_settling(rental)
+
+    @staticmethod
+    def _wait_out_settling(rental: Rental) -> None:
+        """An unanswered create can take effect after a delete has looked: look again after `settle_s`."""
+        if rental.answered or rental.sent_at is None:
+            return
+        early = rental.sent_at + rental.offer.settle_s - time.time()
+        if early > 0:
+            raise NotReady(f"an unanswered request for {rental.key} may still take effect", retry_after=early)
+
+    @activity.defn(name="archive_logs")
+    async def archive_logs(self, request: ArchiveRequest) -> int:
+        """Copy the command's output to the archive and return its bytes; repeating it overwrites."""
+        with translated():
+            async with beating() as progress:
+                try:
+                    stream = self._platform.logs(request.instance)
+                    return await self._archive.store(request.metadata, request.attempt, stream, progress)
+                except NotFound:
+                    return 0

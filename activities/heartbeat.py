@@ -1,0 +1,34 @@
+"""A heartbeat each second while an activity works, with the words that `describe` shows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+
+from temporalio import activity
+
+BEAT_S = 1.0
+
+
+@asynccontextmanager
+async def beating() -> AsyncGenerator[Callable[[str], None]]:
+    """Heartbeat each second until the block ends; the yielded function sets what the heartbeats say."""
+    words = ""
+
+    def say(text: str) -> None:
+        nonlocal words
+        words = text
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat(words)
+            await asyncio.sleep(BEAT_S)
+
+    task = asyncio.create_task(beat())
+    try:
+        yield say
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

@@ -1,0 +1,102 @@
+"""Which platform accounts a container may go to; runs beside the workflow."""
+
+from __future__ import annotations
+
+from temporalio import activity
+from temporalio.client import Client
+
+from activities.failures import translated
+from nebulous import temporal
+from nebulous.errors import Rejected
+from nebulous.models.base import Record, nearest
+from nebulous.models.platforms import PlatformReport
+
+#: Used only when named: they rent nothing real, or run beside the control plane.
+ONLY_WHEN_NAMED = frozenset({"sim"})
+OWN_MACHINES = ("docker", "local")
+
+
+class PlacementRequest(Record):
+    """What the choice depends on."""
+
+    platform: str | None = None
+    accelerated: bool = False
+
+
+class Placement(Record):
+    """Accounts to ask for offers: the first tier that has any decides."""
+
+    tiers: list[list[PlatformReport]] = []
+    why: str = ""
+    unusable: list[str] = []  # "docker: Docker does not answer …"
+
+
+class OfferActivities:
+    """Reads what the platforms' workers report; runs on the queue `nebulous`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @activity.defn(name="choose_platforms")
+    async def choose_platforms(self, request: PlacementRequest) -> Placement:
+        """List the accounts that may serve the request, in tiers.
+
+        Raises:
+            ApplicationError: Rejected when a platform is named that this install has not.
+        """
+        reports = await self._reports()
+        with translated():
+            fitting = named(reports, request.platform) if request.platform else unnamed(reports)
+        usable = [report for report in fitting if not report.disabled]
+        return Placement(
+            tiers=tiers(usable, request),
+            why=why(request),
+            unusable=[f"{report.platform}: {report.disabled}" for report in fitting if report.disabled],
+        )
+
+    async def _reports(self) -> list[PlatformReport]:
+        found: list[PlatformReport] = []
+        async for execution in self._client.list_workflows(temporal.open_query("platform")):
+            row = await temporal.row(execution)
+            if row:
+                found.append(PlatformReport.model_validate(row.status))
+        return sorted(found, key=lambda report: report.account)
+
+
+def named(reports: list[PlatformReport], platform: str) -> list[PlatformReport]:
+    """The accounts of one platform, or the one account.
+
+    Raises:
+        Rejected: There is none.
+    """
+    chosen = [report for report in reports if platform in (report.platform, report.account)]
+    if not chosen:
+        guess = nearest(platform, {report.platform for report in reports})
+        advice = f"did you mean {guess!r}?" if guess else "see `nebu get platforms`"
+        raise Rejected(f"platform {platform!r} is not configured", advice)
+    return chosen
+
+
+def unnamed(reports: list[PlatformReport]) -> list[PlatformReport]:
+    """The accounts that may be chosen without being named: nothing simulated."""
+    return [report for report in reports if not report.simulated and report.platform not in ONLY_WHEN_NAMED]
+
+
+def tiers(reports: list[PlatformReport], request: PlacementRequest) -> list[list[PlatformReport]]:
+    """Accelerators: everything at once, the cheapest offer wins. Else docker, then clouds, then this host."""
+    if request.platform:
+        return [reports]
+    clouds = [report for report in reports if report.platform not in OWN_MACHINES]
+    docker, local = ([report for report in reports if report.platform == own] for own in OWN_MACHINES)
+    if request.accelerated:
+        return [clouds + docker, local]
+    return [docker, clouds, local]
+
+
+def why(request: PlacementRequest) -> str:
+    """The sentence that the status and the events show."""
+    if request.platform:
+        return "named by the spec"
+    return (
+        "the cheapest offer" if request.accelerated else "no platform named: docker first, then clouds, then this host"
+    )

@@ -1,0 +1,99 @@
+"""How long activities may take and how often they are tried, as a few named kinds of pace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from temporalio.common import RetryPolicy
+
+#: Heartbeats come every second; a killed worker process is noticed after this.
+HEARTBEAT = timedelta(seconds=5)
+#: A platform's queue that nobody serves for this long is reported as NoWorker.
+NO_WORKER_AFTER = timedelta(seconds=30)
+
+URGENT, NORMAL = 1, 3
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Time-outs and retries of one activity."""
+
+    attempt: timedelta  # longest single try
+    budget: timedelta | None  # over all tries; None has no end
+    first_retry: timedelta = timedelta(seconds=1)
+    slowest_retry: timedelta = timedelta(seconds=30)
+    tries: int = 0  # 0 has no limit
+    waits_for_worker: bool = False
+    heartbeat: bool = True
+    priority: int = NORMAL
+
+    @classmethod
+    def quick(cls, budget: timedelta = timedelta(minutes=1)) -> Pace:
+        """A read or a small write that should answer at once."""
+        return cls(timedelta(seconds=20), budget, heartbeat=False)
+
+    @classmethod
+    def polling(cls, budget: timedelta) -> Pace:
+        """One check per try, repeated until it is ready; adds nothing to history."""
+        return cls(timedelta(minutes=2), budget, timedelta(milliseconds=250), timedelta(seconds=5))
+
+    @classmethod
+    def long(cls, budget: timedelta) -> Pace:
+        """Something that streams or pulls for as long as it takes, reporting as it goes."""
+        return cls(budget, budget)
+
+    @classmethod
+    def few(cls, budget: timedelta) -> Pace:
+        """Worth a few tries, but nothing waits for it for ever."""
+        return cls(budget, budget, tries=3)
+
+    @classmethod
+    def rental(cls, budget: timedelta) -> Pace:
+        """A create: few tries, each shorter than the time after which nothing may be sent any more."""
+        return cls(timedelta(seconds=60), budget, timedelta(seconds=2), timedelta(seconds=10), tries=4)
+
+    @classmethod
+    def observer(cls) -> Pace:
+        """A sweep: one try that lasts for hours, taken up again elsewhere when its worker dies."""
+        return cls(timedelta(hours=24), None, timedelta(seconds=1), timedelta(seconds=10), waits_for_worker=True)
+
+    @classmethod
+    def removal(cls) -> Pace:
+        """One round of a delete, which the workflow repeats for ever: urgent, patient with absent workers."""
+        return cls(
+            timedelta(minutes=1),
+            timedelta(minutes=5),
+            timedelta(milliseconds=250),
+            timedelta(seconds=30),
+            waits_for_worker=True,
+            priority=URGENT,
+        )
+
+    def retry_policy(self) -> RetryPolicy:
+        """The retries as Temporal takes them."""
+        return RetryPolicy(
+            initial_interval=self.first_retry,
+            backoff_coefficient=1.5,
+            maximum_interval=self.slowest_retry,
+            maximum_attempts=self.tries,
+        )
+
+    def options(self) -> dict[str, Any]:
+        """Options of a normal activity."""
+        return {
+            "start_to_close_timeout": self.attempt,
+            "schedule_to_close_timeout": self.budget,
+            "schedule_to_start_timeout": None if self.waits_for_worker else NO_WORKER_AFTER,
+            "heartbeat_timeout": HEARTBEAT if self.heartbeat else None,
+            "retry_policy": self.retry_policy(),
+        }
+
+    def local_options(self) -> dict[str, Any]:
+        """Options of a local activity: a short, idempotent read in the workflow's own worker."""
+        return {
+            "start_to_close_timeout": self.attempt,
+            "schedule_to_close_timeout": self.budget,
+            "retry_policy": self.retry_policy(),
+        }

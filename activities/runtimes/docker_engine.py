@@ -1,0 +1,232 @@
+"""The line to one Docker Engine: its HTTP API, asynchronous, with every failure translated.
+
+`aiodocker` finds the Engine as Docker's own CLI does (address, contexts, TLS, ssh) and connects. The calls are made
+here, because its streams (0.27) end quietly when the connection breaks, so that half a pull looks like a whole one.
+What the calls mean is in `docker.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import aiohttp
+from aiodocker import Docker
+from aiodocker.exceptions import DockerContextError
+from yarl import URL
+
+from nebulous.errors import AuthFailed, Conflict, NebulousError, NotFound, Rejected, Unavailable
+
+#: The newest API version that our tests ran against; a newer Engine is spoken to in this one if it still can.
+KNOWN_API = (1, 41)
+CONNECT_S = 5.0
+CALL_S = 30.0
+DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
+START_IT = "start it (sudo systemctl start docker, or open Docker Desktop) or set NEBU_DOCKER_HOST"
+LET_US_IN = "add this user to the group docker (sudo usermod -aG docker $USER, then log in again) or set NEBU_DOCKER_HOST"
+
+_FRAME = struct.Struct(">BxxxL")  # stream, three zeros, length: docs.docker.com/engine/api, ContainerAttach
+_BY_STATUS: dict[int, type[NebulousError]] = {400: Rejected, 401: AuthFailed, 403: Conflict, 404: NotFound, 409: Conflict}
+
+Params = Mapping[str, str | int]
+E = TypeVar("E", bound=NebulousError)
+
+
+class Engine:
+    """One Engine. Raises only NebulousError, with the Engine's own words as the message."""
+
+    def __init__(self, address: str | None = None) -> None:
+        """Name the Engine; nothing is connected before the first call.
+
+        Args:
+            address: unix://, tcp://, https:// or ssh://; default DOCKER_HOST, else Docker's context, else its socket.
+        """
+        self._address = address
+        self._docker: Docker | None = None
+        self._version = ""
+
+    @property
+    def address(self) -> str:
+        """Where the Engine is, for people."""
+        return self._address or DEFAULT_ADDRESS
+
+    async def get(self, path: str, params: Params | None = None) -> Any:  # noqa: ANN401 - JSON
+        """Read something."""
+        return await self._call("GET", path, params)
+
+    async def exists(self, path: str, params: Params | None = None) -> bool:
+        """Tell whether HEAD finds it."""
+        try:
+            await self._call("HEAD", path, params)
+        except NotFound:
+            return False
+        return True
+
+    async def post(
+        self,
+        path: str,
+        params: Params | None = None,
+        body: Mapping[str, Any] | None = None,
+        timeout_s: float = CALL_S,
+    ) -> Any:  # noqa: ANN401 - JSON
+        """Change something; no content and "not modified" give None."""
+        return await self._call("POST", path, params, body, timeout_s)
+
+    async def delete(self, path: str, params: Params | None = None, timeout_s: float = CALL_S) -> None:
+        """Remove something."""
+        await self._call("DELETE", path, params, timeout_s=timeout_s)
+
+    async def lines(
+        self, method: str, path: str, params: Params, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Stream JSON objects until the Engine ends the stream.
+
+        Raises:
+            Unavailable: The connection broke before that.
+        """
+        async with self._stream(method, path, params, headers) as content:
+            async for line in content:
+                if line.strip():
+                    yield json.loads(line)
+
+    async def frames(self, path: str, params: Params) -> AsyncIterator[bytes]:
+        """Stream what a container wrote, both outputs in their order, in pieces as large as they arrive.
+
+        Raises:
+            Unavailable: The connection broke before the Engine ended the stream.
+        """
+        async with self._stream("GET", path, params) as content:
+            waiting = bytearray()
+            async for piece in content.iter_any():
+                waiting += piece
+                if payload := _unframe(waiting):
+                    yield payload
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        docker, self._docker = self._docker, None
+        if docker:
+            await docker.close()
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        params: Params | None = None,
+        body: Mapping[str, Any] | None = None,
+        timeout_s: float = CALL_S,
+    ) -> Any:  # noqa: ANN401 - JSON
+        docker = self._docker = self._docker or self._connect()
+        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_S)
+        with _Translated(self):
+            url = await self._url(docker, path)
+            async with docker.session.request(method, url, params=params, json=body, timeout=timeout) as response:
+                await _check(response)
+                raw = await response.read()
+                return json.loads(raw) if raw and response.content_type == "application/json" else None
+
+    @asynccontextmanager
+    async def _stream(
+        self, method: str, path: str, params: Params, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[aiohttp.StreamReader]:
+        """Open a stream on a connection of its own: a hundred followers must not starve a delete."""
+        docker = self._connect()
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
+        try:
+            with _Translated(self):
+                url = await self._url(docker, path)
+                async with docker.session.request(
+                    method, url, params=params, headers=headers, timeout=timeout
+                ) as response:
+                    await _check(response)
+                    yield response.content
+        finally:
+            await docker.close()
+
+    def _connect(self) -> Docker:
+        try:
+            return Docker(self._address)
+        except DockerContextError as error:
+            raise Unavailable(f"Docker's context is broken: {error.message}", "repair it or set NEBU_DOCKER_HOST") from error
+        except (AssertionError, ValueError) as error:  # its words for "no socket anywhere", and for a bad address
+            if self._address:
+                raise Unavailable(f"{self._address!r} is no address of a Docker Engine", START_IT) from error
+            raise self.silent() from error
+
+    async def _url(self, docker: Docker, path: str) -> URL:
+        if not self._version:
+            timeout = aiohttp.ClientTimeout(total=CALL_S, sock_connect=CONNECT_S)
+            async with docker.session.get(URL(f"{docker.docker_host}/version"), timeout=timeout) as response:
+                await _check(response)
+                self._version = negotiated(await response.json())
+        return URL(f"{docker.docker_host}/v{self._version}/{path}")
+
+    def silent(self, why: str = "") -> Unavailable:
+        """The error for an Engine that does not answer; forgets what was negotiated, for it may come back newer."""
+        self._version = ""
+        return Unavailable(f"Docker does not answer at {self.address}" + (f": {why}" if why else ""), START_IT)
+
+
+def negotiated(version: Mapping[str, Any]) -> str:
+    """The API version to speak: the newest that we know, within what the Engine can.
+
+    Engine 29 dropped everything below 1.44, and then its oldest is nearest to what we know.
+    """
+    newest, oldest = (
+        tuple(map(int, str(version.get(field) or "1.24").split("."))) for field in ("ApiVersion", "MinAPIVersion")
+    )
+    return ".".join(map(str, max(oldest, min(newest, KNOWN_API))))
+
+
+def filters(**wanted: list[str]) -> str:
+    """The value of the parameter `filters`."""
+    return json.dumps(wanted)
+
+
+async def _check(response: aiohttp.ClientResponse) -> None:
+    """Raise the error that a refusal stands for; a 5xx is trouble in the Engine, and may pass."""
+    if response.status < 400:
+        return
+    text = await response.text()
+    try:
+        text = str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        text = text.strip() or f"HTTP {response.status}"
+    raise _BY_STATUS.get(response.status, Unavailable)(text)
+
+
+def _unframe(waiting: bytearray) -> bytes:
+    """Take all whole frames off the front and return what they carry."""
+    payload, position = bytearray(), 0
+    while len(waiting) - position >= _FRAME.size:
+        _, length = _FRAME.unpack_from(waiting, position)
+        end = position + _FRAME.size + length
+        if len(waiting) < end:
+            break
+        payload += waiting[position + _FRAME.size : end]
+        position = end
+    del waiting[:position]
+    return bytes(payload)
+
+
+class _Translated:
+    """Turn what goes wrong on the line into the errors of this project."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __enter__(self) -> None:
+        """Nothing to set up."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Raise the translation, if there is one."""
+        if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, PermissionError):
+            raise AuthFailed(f"permission denied on Docker's socket {self._engine.address}", LET_US_IN) from error
+        if isinstance(error, (aiohttp.ClientConnectorError, asyncio.TimeoutError)):
+            raise self._engine.silent("no answer in time" if isinstance(error, TimeoutError) else "") from error
+        if isinstance(error, (aiohttp.ClientError, OSError, json.JSONDecodeError)):
+            raise self._engine.silent(f"the connection broke ({error})") from error

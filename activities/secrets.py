@@ -1,0 +1,56 @@
+"""Secrets on their way into an instance: read from their workflows, opened here, never stored."""
+
+from __future__ import annotations
+
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities.platforms.base import Command
+from nebulous import temporal
+from nebulous.errors import Rejected, Unavailable
+from nebulous.ids import Address
+from nebulous.models.containers import Launch
+from nebulous.seal import unseal
+
+
+class SecretReader:
+    """Resolves the secrets that a launch names."""
+
+    def __init__(self, client: Client, key: bytes) -> None:
+        self._client = client
+        self._key = key
+
+    async def command(self, launch: Launch) -> Command:
+        """The environment and registry login of a launch, in clear, for one call of a platform.
+
+        Raises:
+            Rejected: A secret is missing; the hint says how to make it.
+            Unavailable: No worker answered for it.
+        """
+        spec = launch.container
+        env = launch.own_env
+        for variable in spec.env_vars or []:
+            env[variable.key] = (
+                await self.value(launch, variable.secret_name) if variable.secret_name else variable.value or ""
+            )
+        registry = spec.registry
+        if registry is None:
+            return Command(env=env)
+        return Command(env, registry.username, await self.value(launch, registry.password_secret))
+
+    async def value(self, launch: Launch, name: str) -> str:
+        """One secret of the launch's namespace, in clear."""
+        metadata = launch.metadata
+        address = Address("secret", metadata.owner, metadata.namespace, name)
+        try:
+            sealed = await self._client.get_workflow_handle(str(address)).query(
+                "sealed", result_type=str, rpc_timeout=temporal.RPC_TIMEOUT
+            )
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                raise Rejected(
+                    f"secret {name!r} does not exist in namespace {metadata.namespace!r}",
+                    f"create it: nebu create secret {name} -n {metadata.namespace} --value …",
+                ) from error
+            raise Unavailable(f"secret {name!r} could not be read: {error.message}") from error
+        return unseal(self._key, address, sealed)

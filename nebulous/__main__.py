@@ -1,0 +1,5 @@
+"""`python -m nebulous` is `nebu`."""
+
+from nebulous.cli.main import main
+
+main()

@@ -1,0 +1,295 @@
+"""The synchronous client of the REST API: plain dicts in and out, one method for each thing the API does.
+
+It imports no model, so that a command starts fast; the typed SDK builds on it. A write carries an
+`Idempotency-Key`, so every request may be repeated after a broken connection. What the API refuses is raised
+as the class of `nebulous.errors` that its `error.type` names.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, cast
+from urllib.parse import quote
+
+from nebulous import __version__, contexts
+from nebulous.errors import (
+    BY_TYPE,
+    Conflict,
+    Forbidden,
+    NebulousError,
+    NotFound,
+    RateLimited,
+    Rejected,
+    Unauthenticated,
+    Unavailable,
+)
+from nebulous.logs import PATIENCE, SILENCE, LogFollow
+
+# httpx imports its own command line when it can (rich, pygments, click: 0.2 s), and does without when not.
+sys.modules.setdefault("httpx._main", cast(Any, None))
+import httpx  # noqa: E402
+
+Json = dict[str, Any]
+
+CONNECT_TIMEOUT = timedelta(seconds=5)
+READ_TIMEOUT = timedelta(seconds=30)
+#: Pauses before the repetitions of one request.
+PAUSES = (0.2, 0.5, 1.0)
+LONGEST_PAUSE = 5.0  # seconds; a server that asks for more is reported instead
+
+_BY_STATUS: dict[int, type[NebulousError]] = {
+    401: Unauthenticated,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    429: RateLimited,
+}
+
+
+class Unreachable(Unavailable):
+    """No answer from the server at all."""
+
+
+class InvalidRequest(Rejected):
+    """The API found fault with what was sent; `problems` holds a path and a message for each fault."""
+
+    def __init__(self, message: str, hint: str | None, problems: list[tuple[list[str | int], str]]) -> None:
+        super().__init__(message, hint)
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the API has one resource: namespace and name, or, without a namespace, its id."""
+
+    plural: str
+    name: str
+    namespace: str | None = None
+    owner: str | None = None  # organization; None is the token's own
+
+    @property
+    def path(self) -> str:
+        """The path under the server's address."""
+        parts = [self.plural, self.namespace, self.name] if self.namespace else [self.plural, self.name]
+        return "/v1/" + "/".join(quote(part, safe="") for part in parts)
+
+
+@dataclass(frozen=True)
+class Created:
+    """What a create gave: the resource, and whether this request made it or it was there just so."""
+
+    resource: Json
+    unchanged: bool
+
+
+class Api:
+    """A connection to one server as one caller; a context manager."""
+
+    def __init__(
+        self,
+        server: str,
+        token: str | None = None,
+        *,
+        notice: Callable[[str], None] | None = None,
+        patience: timedelta = PATIENCE,
+    ) -> None:
+        self.server = contexts.server_url(server)
+        self.patience = patience
+        #: What the server had to say beside its answers, unless `notice` took it.
+        self.notices: list[str] = []
+        self._notice = notice or self.notices.append
+        headers = {"User-Agent": f"nebu/{__version__}", "Accept": "application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        self._http = httpx.Client(
+            base_url=self.server,
+            headers=headers,
+            timeout=httpx.Timeout(READ_TIMEOUT.total_seconds(), connect=CONNECT_TIMEOUT.total_seconds()),
+            verify=self.server.startswith(
+                "https:"
+            ),  # loading the authorities takes 30 ms that plain http can do without
+            trust_env=not contexts.is_loopback(self.server),  # no proxy leads to this machine
+        )
+
+    def __enter__(self) -> Api:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._http.close()
+
+    def read(self, path: str, **query: Any) -> Any:  # noqa: ANN401 - any JSON
+        """GET a path of the API, such as `/v1/platforms`; parameters that are None are left out."""
+        return _decoded(self._send("GET", path, query))
+
+    def list(self, plural: str, **filters: Any) -> list[Json]:  # noqa: ANN401 - query parameters
+        """All resources of a kind, page by page; filters are namespace, owner, status, label, queue."""
+        rows: list[Json] = []
+        cursor: str | None = None
+        while True:
+            page: Json = self.read(f"/v1/{plural}", **filters, cursor=cursor)
+            rows += page[plural]
+            cursor = page.get("cursor")
+            if not cursor:
+                return rows
+
+    def get(self, place: Place) -> Json:
+        """One resource.
+
+        Raises:
+            NotFound: It does not exist (any more).
+        """
+        return self.read(place.path, owner=place.owner)
+
+    def create(self, plural: str, document: Json, owner: str | None = None) -> Created:
+        """Create a resource; the same document again gives the same one."""
+        reply = self._send("POST", f"/v1/{plural}", {"owner": owner}, document)
+        return Created(_decoded(reply), reply.headers.get("X-Nebu-Outcome") in {"same", "unchanged"})
+
+    def delete(self, place: Place) -> Json:
+        """Ask for the end of a resource, and return at once; it is gone when `get` raises NotFound."""
+        return _decoded(self._send("DELETE", place.path, {"owner": place.owner}))
+
+    def act(self, place: Place, action: str) -> Json:
+        """Ask for `stop`, `start` or `restart`, and return at once."""
+        return _decoded(self._send("POST", f"{place.path}/{action}", {"owner": place.owner}))
+
+    def history(self, place: Place) -> Json:
+        """What happened to a resource: `events` and `attempts`, oldest first."""
+        return self.read(f"{place.path}/events", owner=place.owner)
+
+    def logs(self, place: Place, *, tail: int | None = None, since: str | None = None) -> Iterator[bytes]:
+        """What the command wrote so far, as it comes."""
+        query = {"owner": place.owner, "tail": tail, "since": since}
+        with self._stream(f"{place.path}/logs", query, READ_TIMEOUT) as chunks:
+            yield from chunks
+
+    def follow(self, place: Place, life: str | None = None, **start: Any) -> LogFollow:  # noqa: ANN401 - query
+        """What the command writes, until it ends; survives broken connections.
+
+        Args:
+            place: The container.
+            life: Its `metadata.id`; after a cut this life is followed on, and no later one of the same name.
+            start: Where to begin: `tail` (last lines), `since` or `offset` (bytes); default everything.
+        """
+        again = Place(place.plural, life, owner=place.owner) if life else place
+
+        def connect(query: Json, resumed: bool) -> AbstractContextManager[Iterator[bytes]]:
+            path = (again if resumed else place).path
+            return self._stream(f"{path}/logs", {"follow": "true", "owner": place.owner, **query}, SILENCE)
+
+        return LogFollow(connect, start, self.patience)
+
+    def _send(self, method: str, path: str, query: Json, body: Json | None = None) -> httpx.Response:
+        """One request, repeated with the same key while the server is out of reach or says 503.
+
+        Raises:
+            Unreachable: No answer, after all repetitions.
+            NebulousError: What the API refused, as the class that it named.
+        """
+        headers = {} if method == "GET" else {"Idempotency-Key": str(uuid.uuid4())}
+        for pause in (*PAUSES, None):
+            try:
+                reply = self._http.request(method, path, params=_given(query), json=body, headers=headers)
+            except httpx.TransportError as error:
+                if pause is None or isinstance(error, httpx.UnsupportedProtocol):
+                    raise self._unreachable(error) from error
+                time.sleep(pause)
+                continue
+            wanted = _retry_after(reply)
+            if reply.status_code in {429, 503} and pause is not None and (wanted or 0) <= LONGEST_PAUSE:
+                time.sleep(wanted or pause)
+                continue
+            return self._checked(reply)
+        raise AssertionError("the last repetition returns or raises")
+
+    def _checked(self, reply: httpx.Response) -> httpx.Response:
+        for notice in reply.headers.get_list("X-Nebu-Notice"):
+            self._notice(notice)
+        if reply.is_success:
+            return reply
+        raise _failure(reply)
+
+    @contextmanager
+    def _stream(self, path: str, query: Json, silence: timedelta) -> Iterator[Iterator[bytes]]:
+        """A reply as it comes, closed whatever happens; a break is Unreachable, here and in the middle."""
+        limits = httpx.Timeout(silence.total_seconds(), connect=CONNECT_TIMEOUT.total_seconds())
+        try:
+            with self._http.stream("GET", path, params=_given(query), timeout=limits) as reply:
+                if not reply.is_success:
+                    reply.read()
+                yield self._checked(reply).iter_bytes()
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: Exception) -> Unreachable:
+        why = str(error) or type(error).__name__
+        hint = (
+            "start one with `nebu serve`, or name another with `nebu login --url URL`"
+            if contexts.is_loopback(self.server)
+            else "check the address with `nebu config show`, and that the server runs"
+        )
+        return Unreachable(f"the server {self.server} does not answer: {why}", hint)
+
+
+def _given(query: Json) -> Json:
+    return {name: value for name, value in query.items() if value is not None}
+
+
+def _retry_after(reply: httpx.Response) -> float | None:
+    try:
+        return float(reply.headers.get("Retry-After", ""))
+    except ValueError:
+        return None
+
+
+def _decoded(reply: httpx.Response) -> Any:  # noqa: ANN401 - any JSON
+    if not reply.content:
+        return {}
+    try:
+        return reply.json()
+    except ValueError as error:
+        raise Unavailable(
+            f"{reply.url} did not answer with JSON: is a Nebulous API there?",
+            "check the address: nebu config show",
+        ) from error
+
+
+def _failure(reply: httpx.Response) -> NebulousError:
+    try:
+        body = reply.json()["error"]
+        message, hint = str(body["message"]), body.get("hint")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return _foreign_failure(reply)
+    if body.get("problems"):
+        problems = [(list(problem["path"]), str(problem["message"])) for problem in body["problems"]]
+        return InvalidRequest(message, hint, problems)
+    kind = BY_TYPE.get(str(body.get("type"))) or _class_for(reply.status_code)
+    if issubclass(kind, Unavailable):
+        return kind(message, hint, retry_after=_retry_after(reply))
+    return kind(message, hint)
+
+
+def _class_for(status: int) -> type[NebulousError]:
+    return _BY_STATUS.get(status) or (Unavailable if status >= 500 else Rejected)
+
+
+def _foreign_failure(reply: httpx.Response) -> NebulousError:
+    """Something that is not our API answered: a proxy, a gateway, another program on that port."""
+    what = f"{reply.request.method} {reply.url} answered {reply.status_code} {reply.reason_phrase}"
+    if reply.has_redirect_location:
+        return Rejected(
+            f"{what}, a redirect to {reply.headers['Location']}", "log in there: nebu login --url URL"
+        )
+    if reply.status_code in {401, 403}:
+        return _class_for(reply.status_code)(what, "log in with `nebu login`")
+    return _class_for(reply.status_code)(what, "is a Nebulous API there? check the address: nebu config show")

@@ -1,0 +1,372 @@
+"""Containers: what a person asks for, what a reader sees, and what a platform is told to launch."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from nebulous import durations
+from nebulous.models.base import Duration, Record, Spec
+from nebulous.models.resources import Condition, Metadata, MetadataRequest
+
+DEFAULT_STOP_GRACE = timedelta(seconds=30)
+DEFAULT_PROVISION_TIMEOUT = timedelta(hours=1)
+DEFAULT_TTL = timedelta(days=7)
+DEFAULT_MAX_RETRIES = 3  # of OnFailure; Always has no limit
+MAX_RECOVERIES = 10
+RECOVERY_WINDOW = timedelta(hours=24)
+
+ACCELERATOR = re.compile(r"^(\d{1,4}):(\S+)\Z", re.ASCII)
+ENV_KEY = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+class Status(StrEnum):
+    """The words that users see; the table with their meaning stands in the guide."""
+
+    DEFINED = "defined"
+    QUEUED = "queued"
+    PENDING = "pending"
+    CREATING = "creating"
+    CREATED = "created"
+    RUNNING = "running"
+    RESTARTING = "restarting"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    INVALID = "invalid"
+
+
+FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.STOPPED, Status.INVALID})
+#: A container in one of these has an instance whose fate its workflow wants to hear of.
+WATCHED = frozenset({Status.CREATING, Status.CREATED, Status.RUNNING, Status.RESTARTING})
+
+
+class EnvVar(Spec):
+    """One environment variable: a value, or the name of a secret that holds it."""
+
+    key: str
+    value: str | None = None
+    secret_name: str | None = Field(default=None, description="A secret in the container's namespace.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> EnvVar:
+        if not ENV_KEY.match(self.key):
+            raise ValueError(f"key {self.key!r} is no variable name: use letters, digits and '_'")
+        if (self.value is None) == (self.secret_name is None):
+            raise ValueError(f"variable {self.key!r} needs either value or secret_name")
+        return self
+
+
+class VolumePath(Spec):
+    """Data that follows the container, synced by rclone."""
+
+    source: str
+    dest: str
+    driver: Literal["RCLONE_SYNC", "RCLONE_COPY", "RCLONE_BISYNC", "RCLONE_MOUNT"] = "RCLONE_SYNC"
+    continuous: bool = False
+    resync: bool = False
+    interval: Duration | None = None
+    include: list[str] | None = None
+    exclude: list[str] | None = None
+    bandwidth: str | None = None
+    delete: bool = False
+    secret: str | None = None
+
+
+class Resources(Spec):
+    """Processor and memory asked for; memory in GiB, processors in cores."""
+
+    min_cpu: float | None = Field(default=None, gt=0)
+    min_memory: float | None = Field(default=None, gt=0, description="GiB")
+    max_cpu: float | None = Field(default=None, gt=0)
+    max_memory: float | None = Field(default=None, gt=0, description="GiB; more than this and the command is killed")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Resources:
+        for what in ("cpu", "memory"):
+            least, most = getattr(self, f"min_{what}"), getattr(self, f"max_{what}")
+            if least is not None and most is not None and least > most:
+                raise ValueError(f"min_{what} {least:g} is more than max_{what} {most:g}")
+        return self
+
+
+class Meter(Spec):
+    """What is billed for the container: a price, or a percentage on top of the provider's."""
+
+    metric: str
+    unit: Literal["second", "minute", "hour"] = "second"
+    currency: str
+    cost: float | None = Field(default=None, ge=0)
+    costp: float | None = Field(default=None, ge=0, description="percent on top of the provider's price")
+    json_path: str | None = None
+
+    @model_validator(mode="after")
+    def _one_price(self) -> Meter:
+        if (self.cost is None) == (self.costp is None):
+            raise ValueError("a meter needs either cost or costp")
+        return self
+
+
+class Port(Spec):
+    """A port that the command listens on."""
+
+    port: int = Field(ge=1, le=65535)
+    protocol: Literal["tcp", "udp", "http"] = "tcp"
+    public: bool = False
+
+
+class HealthCheck(Spec):
+    """How to tell that the command is ready: an HTTP path or a command."""
+
+    path: str | None = None
+    command: str | list[str] | None = None
+    port: int | None = Field(default=None, ge=1, le=65535)
+    protocol: Literal["http", "https"] = "http"
+    interval: Duration = "10s"
+    timeout: Duration = "5s"
+    retries: int = Field(default=3, ge=1)
+    start_period: Duration = "0s"
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> HealthCheck:
+        if self.path is not None and self.command is not None:
+            raise ValueError("a health check needs either path or command, not both")
+        return self
+
+
+class SshKey(Spec):
+    """A public key that `nebu ssh` accepts beside the caller's own."""
+
+    public_key: str | None = None
+    public_key_secret: str | None = None
+    copy_local: bool | None = None
+
+
+class Registry(Spec):
+    """How to log in to the image's registry."""
+
+    username: str
+    password_secret: str
+
+
+class ContainerSpec(Spec):
+    """What a person asks for. Absent fields keep their null, so that replies echo what was sent."""
+
+    aliases: ClassVar[dict[str, str]] = {"env": "env_vars"}
+
+    kind: Literal["Container"] = "Container"
+    metadata: MetadataRequest | None = None
+    image: str | None = Field(default=None, description="Container image; `local` runs on the host and ignores it.")
+    command: str | Annotated[list[str], Field(min_length=1)] | None = Field(
+        default=None, description="A string runs as `/bin/sh -c`, a list as it is; both replace ENTRYPOINT and CMD."
+    )
+    args: list[str] | None = Field(default=None, description="Given to the image's own ENTRYPOINT.")
+    platform: str | None = Field(default=None, description="runpod, ec2, gce, docker, local or sim; default: chosen.")
+    env_vars: list[EnvVar] | None = None
+    volumes: list[VolumePath] | None = None
+    accelerators: list[str] | None = Field(default=None, description='"COUNT:NAME", in order of preference.')
+    resources: Resources | None = None
+    queue: str | None = Field(default=None, description="Name of the FIFO queue to wait in.")
+    priority: int | None = Field(default=None, description="Within the queue, higher first.")
+    restart: Literal["Never", "OnFailure", "Always"] = "Never"
+    max_retries: int | None = Field(
+        default=None, ge=0, description="Restarts; default 3 for OnFailure, no limit for Always."
+    )
+    timeout: Duration | None = Field(default=None, description="Longest time from first running; default none.")
+    stop_grace: Duration | None = Field(default=None, description="Between SIGTERM and SIGKILL; default 30s.")
+    provision_timeout: Duration | None = Field(default=None, description="Longest wait for a machine; default 1h.")
+    ttl_after_finished: Duration | None = Field(default=None, description="Keep row and logs; default 7d.")
+    meters: list[Meter] | None = None
+    ports: list[Port] | None = None
+    health_check: HealthCheck | None = None
+    ssh_keys: list[SshKey] | None = None
+    spot: bool | None = None
+    regions: list[str] | None = None
+    max_usd_per_hour: float | None = Field(default=None, gt=0)
+    disk: float | None = Field(default=None, gt=0, description="GiB")
+    shm_size: float | None = Field(default=None, gt=0, description="GiB of /dev/shm")
+    registry: Registry | None = None
+    keep_on_failure: Duration | None = Field(default=None, description="Keep the machine this long after a failure.")
+    notify: str | None = Field(default=None, description="URL called on outcome and recovery.")
+    proxy_port: int | None = None
+    authz: dict[str, Any] | None = None
+
+    @field_validator("command")
+    @classmethod
+    def _check_command(cls, command: str | list[str] | None) -> str | list[str] | None:
+        if isinstance(command, str) and not command.strip():
+            raise ValueError("command is empty: leave it out to run the image's own")
+        return command
+
+    @field_validator("accelerators")
+    @classmethod
+    def _check_accelerators(cls, asked: list[str] | None) -> list[str] | None:
+        for entry in asked or []:
+            parse_accelerator(entry)
+        return asked
+
+    @field_validator("env_vars")
+    @classmethod
+    def _check_env(cls, variables: list[EnvVar] | None) -> list[EnvVar] | None:
+        seen: set[str] = set()
+        for variable in variables or []:
+            if variable.key in seen:
+                raise ValueError(f"variable {variable.key!r} is given twice")
+            seen.add(variable.key)
+        return variables
+
+    @field_validator("proxy_port", "authz")
+    @classmethod
+    def _not_enforced(cls, value: object) -> object:
+        if value is not None:
+            raise ValueError("is not enforced by this release, so it is not accepted; leave it out")
+        return value
+
+    @model_validator(mode="after")
+    def _something_to_run(self) -> ContainerSpec:
+        if self.image is None and self.command is None:
+            raise ValueError("image or command is required: there is nothing to run")
+        if self.image is not None and not self.image.strip():
+            raise ValueError("image is empty")
+        if self.args is not None and self.command is not None:
+            raise ValueError("args goes with the image's own command: give command or args, not both")
+        return self
+
+    @property
+    def argv(self) -> list[str] | None:
+        """The command as it is executed; None runs the image's own."""
+        if self.command is None:
+            return None
+        return ["/bin/sh", "-c", self.command] if isinstance(self.command, str) else list(self.command)
+
+    @property
+    def stop_grace_span(self) -> timedelta:
+        """How long the command may take to end after SIGTERM."""
+        return _span(self.stop_grace, DEFAULT_STOP_GRACE)
+
+    @property
+    def provision_span(self) -> timedelta:
+        """How long to look for a machine before giving up."""
+        return _span(self.provision_timeout, DEFAULT_PROVISION_TIMEOUT)
+
+    @property
+    def ttl_span(self) -> timedelta:
+        """How long a finished container stays visible."""
+        return _span(self.ttl_after_finished, DEFAULT_TTL)
+
+    @property
+    def timeout_span(self) -> timedelta | None:
+        """How long the command may run, restarts and recoveries included."""
+        return durations.parse(self.timeout) if self.timeout else None
+
+    @property
+    def retries_allowed(self) -> int | None:
+        """How often the command may be restarted; None has no limit."""
+        if self.restart == "Never":
+            return 0
+        return (
+            self.max_retries
+            if self.max_retries is not None
+            else DEFAULT_MAX_RETRIES
+            if self.restart == "OnFailure"
+            else None
+        )
+
+
+def _span(text: str | None, default: timedelta) -> timedelta:
+    return durations.parse(text) if text else default
+
+
+def parse_accelerator(entry: str) -> tuple[int, str]:
+    """Split `4:A100` into count and name.
+
+    Raises:
+        ValueError: The entry is not COUNT:NAME with a count of at least 1.
+    """
+    match = ACCELERATOR.match(entry)
+    if not match or int(match[1]) < 1:
+        raise ValueError(f"{entry!r} is not COUNT:NAME; write for example '1:A100' or '8:H100'")
+    return int(match[1]), match[2]
+
+
+class ContainerStatus(Record):
+    """`status` as readers see it; kept under 1 kB, so events and attempts are read apart."""
+
+    status: Status = Status.DEFINED
+    reason: str = ""  # one CamelCase word: Exited, OutOfMemory, NoCapacity, …
+    message: str = ""
+    platform: str = ""  # "" until chosen
+    account: str = ""
+    region: str = ""
+    instance_type: str = ""
+    instance_id: str | None = None
+    simulated: bool = False
+    accelerator: str | None = None  # "4:A100-80GB-SXM", what was got
+    cost_per_hr: float | None = None  # of what is rented now; None is unknown or nothing
+    price_source: str = ""
+    ready: bool = False
+    ip: str | None = None
+    exit_code: int | None = None
+    attempt: int = 0
+    restarts: int = 0
+    recoveries: int = 0
+    started_at: str | None = None
+    finished_at: str | None = None
+    next_try_at: str | None = None
+    conditions: list[Condition] = []
+
+
+class Attempt(Record):
+    """One try of one offer, for the attempts table of `describe`."""
+
+    number: int
+    platform: str
+    place: str
+    usd_per_hour: float | None = None
+    started_at: str
+    ended_at: str | None = None
+    outcome: str = ""  # "rented", or the error's type
+    message: str = ""  # the platform's last words
+
+
+class Launch(Record):
+    """All that a platform needs to rent and start; secrets are resolved just before, never stored."""
+
+    metadata: Metadata
+    spec: dict[str, Any]
+    key: str
+    install: str
+    workflow: str
+    attempt: int = 1
+    recoveries: int = 0
+    platform: str = ""
+
+    @property
+    def container(self) -> ContainerSpec:
+        """The spec, validated again on this side of the wire."""
+        return ContainerSpec.model_validate(self.spec)
+
+    @property
+    def own_env(self) -> dict[str, str]:
+        """What every container is told about itself."""
+        return {
+            "NEBU_NAME": self.metadata.name,
+            "NEBU_NAMESPACE": self.metadata.namespace,
+            "NEBU_OWNER": self.metadata.owner,
+            "NEBU_ID": self.metadata.id,
+            "NEBU_ATTEMPT": str(self.attempt),
+            "NEBU_RECOVERIES": str(self.recoveries),
+            "NEBU_PLATFORM": self.platform,
+        }
+
+
+def shown_command(command: str | list[str] | None) -> str | None:
+    """The command as one string, a list shell-quoted, for clients that know only strings."""
+    return shlex.join(command) if isinstance(command, list) else command

@@ -1,0 +1,129 @@
+"""The words between workflows, sweeps and platforms: what can be rented, what was, and what was seen of it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from nebulous.models.base import Record
+
+
+class Feature(StrEnum):
+    """What a platform can do beyond the contract; data, not classes."""
+
+    PULL_FIRST = "pull_first"  # the image must be on the machine before `create`
+    NO_IMAGE = "no_image"  # commands run on the host; `image` is ignored
+    LOGS = "logs"
+    WATCH = "watch"  # exits are pushed; `owned()` is the safety net
+    SPOT = "spot"
+
+
+class Offer(Record):
+    """Something rentable now, with its price."""
+
+    platform: str  # the word users write: docker, ec2, …
+    account: str  # which account or host of it, for example `docker:1a2b3c4d`
+    region: str = ""
+    zone: str = ""
+    instance_type: str = ""
+    accelerator: str | None = None  # canonical catalog name
+    accelerator_count: int = 0
+    rank: int = 0  # which entry of the asked accelerators it satisfies, 0 the most wanted
+    usd_per_hour: float | None = None  # None: unknown, never zero
+    price_source: str = ""
+    price_at: str = ""  # RFC 3339
+    spot: bool = False
+    simulated: bool = False
+    features: frozenset[Feature] = frozenset()
+    settle_s: float = 0.0  # how long an unanswered create may still take effect
+
+    @property
+    def place(self) -> str:
+        """For people: `ec2 us-east-1 g5.xlarge`."""
+        return " ".join(part for part in (self.platform, self.zone or self.region, self.instance_type) if part)
+
+
+class Exit(Record):
+    """How a command ended."""
+
+    code: int
+    at: str  # RFC 3339, by the machine's clock
+    oom: bool = False
+
+
+class InstanceState(StrEnum):
+    """What a platform says of an instance. Total: a word that a cloud never sent before is UNKNOWN."""
+
+    BOOTING = "booting"
+    READY = "ready"  # `start` may be called
+    RUNNING = "running"  # the command runs
+    EXITED = "exited"  # the command ended; the instance is still there
+    PREEMPTED = "preempted"  # the cloud took it back
+    DELETING = "deleting"
+    UNKNOWN = "unknown"
+
+
+class Instance(Record):
+    """What was rented."""
+
+    key: str  # the idempotency key under which it was rented
+    id: str  # the platform's own id
+    account: str  # the handle is meaningless in any other account
+    identity: str = ""  # the account as the cloud names it: Engine id, STS account, machine and boot
+    region: str = ""
+    zone: str = ""
+    state: InstanceState = InstanceState.BOOTING
+    run: str | None = None  # token of the latest start of the command; None before the first
+    exit: Exit | None = None  # of that run
+    workflow: str = ""  # tag nebulous-workflow
+    life: str = ""  # tag nebulous-id
+    install: str = ""  # tag nebulous-install
+    ip: str | None = None
+    message: str = ""  # the platform's last words
+    created_at: str = ""
+
+
+class Rental(Record):
+    """The recorded intent to rent, and what came of it. Leaves the state only on proof of absence."""
+
+    key: str
+    offer: Offer
+    attempt: int
+    since: str  # when the intent was recorded, RFC 3339
+    instance_id: str | None = None  # None until `create` answered
+    identity: str = ""
+    answered: bool = False
+    sent_at: float | None = None  # unix time of the last possible send of an unanswered create
+
+
+class Observation(Record):
+    """What a sweep saw. Dropped unless `key` is a current rental and `run`, if given, the current one."""
+
+    key: str
+    instance_id: str
+    state: Literal["booting", "ready", "running", "exited", "preempted", "lost", "unknown", "deleting"]
+    run: str | None = None
+    exit: Exit | None = None
+    message: str = ""
+    ip: str | None = None
+
+
+class PlatformReport(Record):
+    """What a worker knows of one platform account; memo of the entity `platform/{account}`."""
+
+    platform: str
+    account: str
+    queue: str
+    features: frozenset[Feature] = frozenset()
+    simulated: bool = False
+    configured: bool = True  # False: it once was; its worker stays until everything rented is given back
+    disabled: str | None = None  # why it cannot be used now, and what to do
+    accelerators: list[str] = Field(default_factory=list[str])  # "count:NAME", what it may offer
+    regions: list[str] = Field(default_factory=list[str])
+    detail: str = ""  # version, host
+    swept_at: str | None = None
+    alarm: str | None = None  # why the sweep destroys nothing just now
+    orphans: list[str] = Field(default_factory=list[str])  # ours, without a live owner; destroyed after a grace
+    foreign: list[str] = Field(default_factory=list[str])  # of other installs; never touched

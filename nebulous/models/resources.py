@@ -1,0 +1,95 @@
+"""What every kind of resource shares: metadata, events, conditions, and the row that a reader sees."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from nebulous import ids
+from nebulous.models.base import Record, Spec
+
+EVENTS_KEPT = 50
+LIVES_KEPT = 20
+
+Labels = dict[str, str]
+
+
+class MetadataRequest(Spec):
+    """`metadata:` as a person writes it."""
+
+    aliases: ClassVar[dict[str, str]] = {"owner_id": "owner"}
+
+    name: str | None = Field(default=None, description="Name, or ORGANIZATION/NAME; generated when absent.")
+    namespace: str | None = Field(default=None, description="Group of resources that reach each other by name.")
+    owner: str | None = Field(default=None, description="Organization; default the caller's own.")
+    labels: Labels | None = Field(default=None, description="Free `key: value` pairs, selectable with -l.")
+    owner_ref: str | None = Field(
+        default=None, description="Workflow id of the resource that this one belongs to and is deleted with."
+    )
+    resource_version: str | None = Field(default=None, description="Refuse the write if the resource changed since.")
+
+    @model_validator(mode="after")
+    def _split_owner(self) -> MetadataRequest:
+        if self.name is None:
+            return self
+        owner, name = ids.split_owner(self.name)
+        if owner and self.owner and owner.lower() != self.owner.lower():
+            raise ValueError(f"name {self.name!r} says organization {owner!r}, owner says {self.owner!r}")
+        self.owner, self.name = owner or self.owner, ids.check_name(name)
+        return self
+
+    @field_validator("namespace", "owner")
+    @classmethod
+    def _check_names(cls, value: str | None) -> str | None:
+        return value if value in (None, "", "-") else ids.check_name(str(value), "namespace or owner")
+
+    @field_validator("labels")
+    @classmethod
+    def _check_labels(cls, labels: Labels | None) -> Labels | None:
+        for key, value in (labels or {}).items():
+            if not key or "=" in key or len(key) + len(value) > 500:
+                raise ValueError(f"label {key!r} is not allowed: no '=' in the key, at most 500 characters in all")
+        return labels
+
+
+class Metadata(Record):
+    """`metadata` of an existing resource."""
+
+    name: str
+    namespace: str
+    owner: str
+    id: str
+    labels: Labels | None = None
+    owner_ref: str | None = None
+    resource_version: str = "1"
+    created_by: str = ""
+    created_at: int = 0  # unix seconds
+    updated_at: int = 0
+
+
+class Event(Record):
+    """Something that happened to a resource, in words."""
+
+    at: str  # RFC 3339
+    reason: str  # one CamelCase word
+    message: str
+    type: Literal["Normal", "Warning"] = "Normal"
+
+
+class Condition(Record):
+    """One aspect of a resource that may be true, false or unknown, with why."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str = ""
+
+
+class Row(Record):
+    """One resource as `describe()` and lists give it: the workflow's memo."""
+
+    metadata: Metadata
+    spec: dict[str, Any]
+    status: dict[str, Any]
+    rentals: dict[str, dict[str, Any]] = {}

@@ -1,0 +1,35 @@
+"""Secrets: values that are encrypted before they enter any workflow, and never listed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from nebulous.models.base import Record, Spec
+from nebulous.models.resources import MetadataRequest
+
+LARGEST_VALUE = 24_000  # characters; a spec is at most 32 kB
+
+
+class SecretSpec(Spec):
+    """What a person sends. `value` is replaced by `sealed` before anything stores it."""
+
+    kind: Literal["Secret"] = "Secret"
+    metadata: MetadataRequest | None = None
+    value: str = Field(max_length=LARGEST_VALUE, description="The secret itself; write-only.")
+
+
+class StoredSecret(Record):
+    """What the workflow keeps: AES-256-GCM, bound to the secret's own address."""
+
+    sealed: str
+    key_id: str = ""
+
+
+class SecretStatus(Record):
+    """A secret has no life: it is there, or gone."""
+
+    status: Literal["ready", "deleting", "invalid"] = "ready"
+    reason: str = ""
+    message: str = ""

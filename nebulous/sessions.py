@@ -1,0 +1,297 @@
+"""The session plane: live traffic between a reader and something that runs, through Redis, outbound only.
+
+The reader (the API) pushes a `SessionRequest` onto the list of the platform's queue and renews a lease; the
+worker of that queue (`worker/sessions.py`) relays into a stream of the session: first `hello` with where it
+begins, then chunks with their byte offsets, then `end` or `failed`. The stream holds `WINDOW` chunks at most:
+a slow reader slows the relay and fills no memory. Every key expires, so that whoever dies leaves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from pydantic import Field
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from nebulous import ids
+from nebulous.errors import BY_TYPE, NebulousError, Unavailable
+from nebulous.models.base import Record
+
+CHUNK_BYTES = 64 * 1024
+WINDOW = 32  # chunks not yet read; 2 MB a session
+LEASE_S = 15
+LEASE_RENEWAL_S = 4.0
+STREAM_S = 60  # a stream outlives its last writer or reader by this much
+ALIVE_S = 6  # the relay's sign of life, renewed every second
+TAKEN_WITHIN_S = 5.0  # else no worker serves the queue
+READ_BLOCK_MS = 1000
+REQUESTS_KEPT = 1000
+REQUESTS_S = 60
+CONNECTIONS = 2000
+
+
+def connect(url: str) -> Redis:
+    """A client for sessions and streams: bytes in, bytes out, with room for blocking reads."""
+    return Redis.from_url(
+        url, protocol=2, max_connections=CONNECTIONS, socket_timeout=10, socket_connect_timeout=3
+    )
+
+
+class SessionRequest(Record):
+    """What a reader asks of the worker that serves a platform's queue."""
+
+    id: str = Field(default_factory=ids.new_id)
+    kind: Literal["logs"] = "logs"
+    key: str  # the rental's
+    follow: bool = False
+    tail: int | None = None  # the last so many lines; else from `offset`
+    offset: int = 0  # bytes
+    expires_at: float = Field(default_factory=lambda: time.time() + TAKEN_WITHIN_S)  # nobody waits after this
+
+    @property
+    def stream(self) -> str:
+        """What the relay writes."""
+        return f"session:{self.id}"
+
+    @property
+    def lease(self) -> str:
+        """There while somebody reads."""
+        return f"session:{self.id}:lease"
+
+    @property
+    def alive(self) -> str:
+        """There while somebody relays."""
+        return f"session:{self.id}:alive"
+
+
+def requests_key(queue: str) -> str:
+    """The list on which requests for a queue's worker wait."""
+    return f"sessions:{queue}"
+
+
+class SessionLost(Unavailable):
+    """The other end or Redis went away in the middle; open another session where this one ended."""
+
+    @property
+    def type(self) -> str:
+        """On the wire an unavailability like any other."""
+        return "Unavailable"
+
+
+@dataclass(frozen=True)
+class Hello:
+    """The relay has begun: at this byte offset, `lines` lines before the end of what there was."""
+
+    offset: int
+    lines: int = 0
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Bytes and where they begin; empty as a sign of life."""
+
+    offset: int
+    data: bytes
+
+
+class Session:
+    """The reader's end: `async with Session(…) as session: async for chunk in session.chunks(): …`."""
+
+    def __init__(self, redis: Redis, queue: str, request: SessionRequest) -> None:
+        self._redis = redis
+        self._queue = queue
+        self._request = request
+        self._renewal: asyncio.Task[None] | None = None
+        self._last: bytes | str = "0"
+        self.hello = Hello(0)
+
+    async def __aenter__(self) -> Self:
+        """Ask, and wait until a worker answers.
+
+        Raises:
+            Unavailable: No worker took the request in time, or Redis does not answer.
+            NebulousError: The platform refused.
+        """
+        try:
+            await self._ask()
+            self._renewal = asyncio.create_task(self._renew())
+            await self._greeted()
+        except RedisError as error:
+            await self._close()
+            raise _redis_gone(error) from error
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._close()
+
+    async def chunks(self) -> AsyncGenerator[Chunk]:
+        """Yield what comes, in order and without gaps, and an empty chunk about every second without news.
+
+        Raises:
+            SessionLost: The relay or Redis went away, or something was lost on the way.
+            NebulousError: What the platform said.
+        """
+        offset = self.hello.offset
+        while True:
+            entries = await self._read()
+            if not entries:
+                yield Chunk(offset, b"")
+            for _, fields in entries:
+                if b"end" in fields:
+                    return
+                chunk = _chunk(fields)
+                if chunk.offset != offset:
+                    raise SessionLost(f"bytes {offset} to {chunk.offset} were lost on the way")
+                yield chunk
+                offset += len(chunk.data)
+            await self._forget([entry for entry, _ in entries])
+
+    async def _ask(self) -> None:
+        waiting = requests_key(self._queue)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.set(self._request.lease, b"1", ex=LEASE_S)
+            pipe.lpush(waiting, self._request.model_dump_json())
+            pipe.ltrim(waiting, 0, REQUESTS_KEPT - 1)
+            pipe.expire(waiting, REQUESTS_S)
+            await pipe.execute()
+
+    async def _greeted(self) -> None:
+        while time.time() < self._request.expires_at:
+            for entry, fields in await self._fetch(count=1):
+                self._last = entry
+                _raise_failure(fields)
+                self.hello = Hello(int(fields[b"hello"]), int(fields[b"lines"]))
+                return
+        raise Unavailable(f"no worker answers on queue {self._queue!r}", "start one: nebu worker")
+
+    async def _renew(self) -> None:
+        """Keep the lease and the stream while we read, also when our own reader is slow."""
+        while True:
+            await asyncio.sleep(LEASE_RENEWAL_S)
+            with contextlib.suppress(RedisError):
+                async with self._redis.pipeline(transaction=False) as pipe:
+                    pipe.set(self._request.lease, b"1", ex=LEASE_S)
+                    pipe.expire(self._request.stream, STREAM_S)
+                    await pipe.execute()
+
+    async def _read(self) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        try:
+            entries = await self._fetch(count=WINDOW)
+            if not entries and not await self._redis.exists(self._request.alive):
+                entries = await self._fetch(count=WINDOW)  # it may have ended in between
+                if not entries:
+                    raise SessionLost(f"the worker of queue {self._queue!r} went away")
+        except RedisError as error:
+            raise _redis_gone(error) from error
+        if entries:
+            self._last = entries[-1][0]
+        return entries
+
+    async def _fetch(self, count: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        streams: dict[Any, Any] = {self._request.stream: self._last}
+        reply: Any = await self._redis.xread(streams, count=count, block=READ_BLOCK_MS)
+        return reply[0][1] if reply else []
+
+    async def _forget(self, entries: list[bytes]) -> None:
+        """Make room for the relay: what our own reader has taken is gone."""
+        if entries:
+            with contextlib.suppress(RedisError):
+                await self._redis.xdel(self._request.stream, *entries)
+
+    async def _close(self) -> None:
+        if self._renewal:
+            self._renewal.cancel()
+        with contextlib.suppress(RedisError):
+            await self._redis.delete(self._request.lease, self._request.stream)
+
+
+def _chunk(fields: dict[bytes, bytes]) -> Chunk:
+    _raise_failure(fields)
+    return Chunk(int(fields[b"at"]), fields[b"data"])
+
+
+def _raise_failure(fields: dict[bytes, bytes]) -> None:
+    if b"failed" in fields:
+        failure = json.loads(fields[b"failed"])
+        kind = BY_TYPE.get(failure["type"], Unavailable)
+        raise kind(failure["message"], failure["hint"])
+
+
+def _redis_gone(error: RedisError) -> SessionLost:
+    return SessionLost(f"Redis does not answer: {error}", "check NEBU_REDIS_URL, or start `nebu serve`")
+
+
+class Relay:
+    """The worker's end of one session: writes what it is given, at the reader's pace."""
+
+    def __init__(self, redis: Redis, request: SessionRequest) -> None:
+        self._redis = redis
+        self._request = request
+        self._unread = 0
+        self._offset = 0
+
+    async def wanted(self) -> bool:
+        """True while somebody reads; also shows the reader that we are alive."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.set(self._request.alive, b"1", ex=ALIVE_S)
+            pipe.exists(self._request.lease)
+            _, leased = await pipe.execute()
+        return bool(leased)
+
+    async def hello(self, hello: Hello) -> None:
+        """Begin at this offset."""
+        self._offset = hello.offset
+        await self._add({"hello": hello.offset, "lines": hello.lines})
+
+    async def send(self, data: bytes) -> None:
+        """Write a chunk once there is room for it."""
+        pause_s = 0.01
+        while self._unread >= WINDOW:
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, 0.2)
+            self._unread = int(await self._redis.xlen(self._request.stream))
+        await self._add({"at": self._offset, "data": data})
+        self._offset += len(data)
+
+    async def end(self) -> None:
+        """Say that there is no more."""
+        await self._add({"end": 1})
+
+    async def fail(self, error: NebulousError) -> None:
+        """Hand the reader the platform's words."""
+        about = {"type": error.type, "message": error.message, "hint": error.hint}
+        await self._add({"failed": json.dumps(about)})
+
+    async def _add(self, fields: dict[Any, Any]) -> None:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.xadd(self._request.stream, fields)
+            pipe.expire(self._request.stream, STREAM_S)
+            pipe.xlen(self._request.stream)
+            *_, self._unread = await pipe.execute()
+
+
+async def last_lines(source: AsyncIterator[bytes], count: int) -> Hello:
+    """Find where the last `count` lines of an output begin, and how many there are; reads all, keeps none."""
+    starts: deque[int] = deque(maxlen=count)
+    size, fresh = 0, True
+    async for data in source:
+        at = 0
+        while at < len(data):
+            if fresh:
+                starts.append(size + at)
+            newline = data.find(b"\n", at)
+            fresh = newline >= 0
+            at = newline + 1 if fresh else len(data)
+        size += len(data)
+    return Hello(starts[0] if starts else size, len(starts))

@@ -1,0 +1,142 @@
+"""The server's settings: environment `NEBU_*`, else `nebulous.yaml`, else the default beside each.
+
+Every field says its unit and its reason; `docs/settings.md` is generated from them.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+CLOUDS = ("runpod", "ec2", "gce")
+
+
+class SimOffer(BaseModel):
+    """One thing that the simulated cloud rents out."""
+
+    platform: str = "sim"
+    region: str = "sim-1"
+    instance_type: str = "sim.small"
+    accelerator: str | None = None
+    count: int = 0
+    usd_per_hour: float | None = 0.0
+    spot_usd_per_hour: float | None = None
+    capacity: int | None = Field(default=None, description="how many may be rented at once; null has no limit")
+
+
+class SimSettings(BaseModel):
+    """The simulated cloud."""
+
+    offers: list[SimOffer] | None = Field(default=None, description="what it rents out; default: a small world tour")
+    latency_s: float = Field(default=0.0, ge=0, description="seconds before each of its answers")
+    error_rate: float = Field(default=0.0, ge=0, le=1, description="share of calls that are answered with an error")
+    boot_s: float = Field(default=0.5, ge=0, description="seconds from rental to ready, unless a label says otherwise")
+
+
+class Settings(BaseSettings):
+    """Everything that an operator may set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="NEBU_", env_nested_delimiter="__", yaml_file="nebulous.yaml", extra="ignore"
+    )
+
+    host: str = Field(default="127.0.0.1", description="address the API listens on; beyond loopback `local` is off")
+    port: int = Field(default=3000, ge=0, le=65535, description="port of the API; 0 takes any free one")
+    data_dir: Path = Field(default=Path("~/.nebu/server"), description="state of the embedded engine, logs, keys")
+
+    temporal_address: str | None = Field(default=None, description="host:port of a Temporal server; default: embedded")
+    temporal_namespace: str = Field(default="default", description="Temporal namespace that holds this install")
+    temporal_port: int = Field(
+        default=7233, ge=0, le=65535, description="port of the embedded Temporal; 0: any free one"
+    )
+    ui_port: int = Field(default=8233, ge=0, le=65535, description="port of the embedded Temporal UI; 0: any free one")
+    redis_url: str | None = Field(
+        default=None, description="Redis or Valkey for streams and sessions; default: embedded"
+    )
+    redis_port: int = Field(default=6390, ge=0, le=65535, description="port of the embedded Valkey; 0: any free one")
+    retention_days: int = Field(default=30, ge=1, description="how long Temporal keeps closed histories")
+
+    simulate: str = Field(default="", description="clouds that the simulated one stands in for, such as runpod,ec2,gce")
+    local_enabled: bool | None = Field(default=None, description="platform `local`; default: only on loopback")
+    docker_enabled: bool = Field(default=True, description="platform `docker`")
+    docker_host: str | None = Field(
+        default=None, description="address of the Docker Engine; default DOCKER_HOST, else its socket"
+    )
+    docker_subnets: str = Field(
+        default="10.213.0.0/16",
+        description="pool of which each namespace's network gets a /24; must not clash with a VPN",
+    )
+    sim: SimSettings = SimSettings()
+    archive: str | None = Field(
+        default=None, description="folder for logs of finished containers; default DATA_DIR/archive"
+    )
+
+    signing_key: str | None = Field(
+        default=None, description="HS256 key of the API's tokens; default: DATA_DIR/keys/signing"
+    )
+    secret_key: str | None = Field(
+        default=None, description="base64 of 32 bytes that encrypt secrets; default: DATA_DIR/keys/secrets"
+    )
+    orphan_grace_s: float = Field(
+        default=90.0, gt=0, description="seconds between the two sightings before an orphan is destroyed"
+    )
+    full_sweep_s: float = Field(
+        default=120.0, gt=0, description="seconds between full comparisons of cloud and workflows"
+    )
+    log_level: str = Field(default="INFO", description="of API and worker")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, and that over the file."""
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
+
+    @cached_property
+    def data(self) -> Path:
+        """The data directory, absolute."""
+        return self.data_dir.expanduser().resolve()
+
+    @property
+    def archive_dir(self) -> Path:
+        """Where logs of finished containers are kept."""
+        return Path(self.archive).expanduser().resolve() if self.archive else self.data / "archive"
+
+    @property
+    def loopback(self) -> bool:
+        """True when nobody but this machine reaches the API."""
+        return self.host in {"127.0.0.1", "::1", "localhost"}
+
+    @property
+    def simulated(self) -> list[str]:
+        """The clouds that the simulated one stands in for.
+
+        Raises:
+            ValueError: One of them is no cloud.
+        """
+        names = [name.strip() for name in self.simulate.split(",") if name.strip()]
+        for name in names:
+            if name not in CLOUDS:
+                raise ValueError(f"NEBU_SIMULATE: {name!r} cannot be simulated; choose of {', '.join(CLOUDS)}")
+        return names
+
+    def environment(self) -> dict[str, str]:
+        """These settings as variables for a child process."""
+        values: dict[str, Any] = self.model_dump(mode="json", exclude_none=True, exclude={"sim"})
+        env = {f"NEBU_{name.upper()}": str(value) for name, value in values.items()}
+        env["NEBU_SIM"] = self.sim.model_dump_json()
+        return env

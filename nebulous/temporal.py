@@ -1,0 +1,139 @@
+"""Temporal, as every part of Nebulous meets it: the client, the search attributes, the memo, the queries.
+
+A resource's workflow answers to these names, and programs in any language may use them:
+signals `stop start restart delete {"id": …}` and `observe {…}`, update `create {"spec", "metadata"}`, query
+`history`. Its argument is plain JSON, `{"spec": {…}}`, with all else defaulted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, cast
+
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription
+from temporalio.common import SearchAttributeKey, SearchAttributePair, SearchAttributeUpdate, TypedSearchAttributes
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.envconfig import ClientConfig
+from temporalio.service import RPCError, RPCStatusCode
+
+from nebulous.ids import Address
+from nebulous.models.resources import Row
+
+RPC_TIMEOUT = timedelta(seconds=10)
+
+KIND = SearchAttributeKey.for_keyword("NebuKind")
+ORG = SearchAttributeKey.for_keyword("NebuOrg")
+NAMESPACE = SearchAttributeKey.for_keyword("NebuNamespace")
+NAME = SearchAttributeKey.for_keyword("NebuName")
+ID = SearchAttributeKey.for_keyword("NebuId")
+STATUS = SearchAttributeKey.for_keyword("NebuStatus")
+PLATFORM = SearchAttributeKey.for_keyword("NebuPlatform")  # the account, for example docker:1a2b3c4d
+QUEUE = SearchAttributeKey.for_keyword("NebuQueue")
+OWNER_REF = SearchAttributeKey.for_keyword("NebuOwnerRef")
+LABELS = SearchAttributeKey.for_keyword_list("NebuLabels")
+CHANGED_AT = SearchAttributeKey.for_datetime("NebuChangedAt")
+
+_TYPES = {
+    **dict.fromkeys(
+        (KIND, ORG, NAMESPACE, NAME, ID, STATUS, PLATFORM, QUEUE, OWNER_REF),
+        IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
+    ),
+    LABELS: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD_LIST,
+    CHANGED_AT: IndexedValueType.INDEXED_VALUE_TYPE_DATETIME,
+}
+
+KEYWORDS_AT_MOST = 2048  # bytes in one value of a search attribute
+
+
+async def connect(
+    address: str | None = None,
+    namespace: str | None = None,
+    *,
+    lazy: bool = False,
+    **options: Any,  # noqa: ANN401
+) -> Client:
+    """Connect as every part of Nebulous does: its data converter, and TLS or API key from `temporalio.envconfig`.
+
+    Args:
+        address: host:port; default `TEMPORAL_ADDRESS` or the profile in `temporal.toml`, else localhost:7233.
+        namespace: Temporal namespace; default likewise.
+        lazy: Connect on first use, so that a server can start before Temporal does.
+        options: Handed to `Client.connect`.
+    """
+    config: dict[str, Any] = dict(ClientConfig.load_client_connect_config())
+    if address:
+        config["target_host"] = address
+    if namespace:
+        config["namespace"] = namespace
+    config.setdefault("target_host", "localhost:7233")
+    return await Client.connect(**{**config, **options}, data_converter=pydantic_data_converter, lazy=lazy)
+
+
+async def register_search_attributes(client: Client) -> None:
+    """Make the search attributes known to the namespace; repeating it changes nothing."""
+    await client.operator_service.add_search_attributes(
+        AddSearchAttributesRequest(
+            namespace=client.namespace, search_attributes={key.name: kind for key, kind in _TYPES.items()}
+        ),
+        timeout=RPC_TIMEOUT,
+    )
+
+
+def search_attributes(
+    address: Address, life: str, status: str, labels: Mapping[str, str] | None, **more: str
+) -> TypedSearchAttributes:
+    """What a resource is found by; `more` takes platform, queue and owner_ref, where "" means none."""
+    pairs = [
+        SearchAttributePair(KIND, address.kind),
+        SearchAttributePair(ORG, address.organization.lower()),
+        SearchAttributePair(NAMESPACE, address.namespace.lower()),
+        SearchAttributePair(NAME, address.name.lower()),
+        SearchAttributePair(ID, life),
+        SearchAttributePair(STATUS, status),
+        SearchAttributePair(LABELS, [f"{key}={value}" for key, value in sorted((labels or {}).items())]),
+    ]
+    optional = {"platform": PLATFORM, "queue": QUEUE, "owner_ref": OWNER_REF}
+    pairs += [SearchAttributePair(key, more[name]) for name, key in optional.items() if more.get(name)]
+    return TypedSearchAttributes(pairs)
+
+
+def changes(known: TypedSearchAttributes, wanted: TypedSearchAttributes) -> list[SearchAttributeUpdate[Any]]:
+    """The updates that lead from what a workflow is found by to what it should be found by."""
+    updates: list[SearchAttributeUpdate[Any]] = []
+    for pair in cast(list[SearchAttributePair[Any]], wanted.search_attributes):
+        if known.get(pair.key) != pair.value:
+            updates.append(pair.key.value_set(pair.value))
+    if PLATFORM not in wanted and known.get(PLATFORM):
+        updates.append(PLATFORM.value_unset())
+    return updates
+
+
+async def row(execution: WorkflowExecution | WorkflowExecutionDescription) -> Row | None:
+    """The resource that a workflow's memo shows; None when the workflow is no resource of ours."""
+    memo = await execution.memo()
+    return Row.model_validate(memo) if "metadata" in memo and "status" in memo else None
+
+
+def quote(value: str) -> str:
+    """A string literal for a visibility query, safe against any content."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def open_query(kind: str, organization: str | None = None, *clauses: str) -> str:
+    """The visibility query for open resources of one kind, within one organization unless None.
+
+    The clauses are ANDed and parenthesised, so that none can escape the organization.
+    """
+    parts = [f"{KIND.name} = {quote(kind)}", "ExecutionStatus = 'Running'"]
+    if organization is not None:
+        parts.append(f"{ORG.name} = {quote(organization.lower())}")
+    return " AND ".join([*parts, *(f"({clause})" for clause in clauses if clause)])
+
+
+def is_not_found(error: RPCError) -> bool:
+    """True when Temporal knows no such workflow, or only a closed one."""
+    return error.status is RPCStatusCode.NOT_FOUND

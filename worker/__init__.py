@@ -1,0 +1,1 @@
+"""The worker process, the embedded engine and `nebu serve`; `build.py` puts everything together."""

@@ -1,0 +1,158 @@
+"""Which platforms this worker process serves, and telling Temporal about them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import platform as machine
+
+from temporalio.client import Client
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.service import RPCError
+
+from activities.platforms.base import Platform
+from nebulous import ids, temporal
+from nebulous.errors import NebulousError
+from nebulous.models.platforms import PlatformReport
+from nebulous.settings import CLOUDS, Settings
+
+log = logging.getLogger(__name__)
+
+PROBE_EVERY_S = 5.0
+
+
+async def install_id(client: Client, settings: Settings) -> str:
+    """The id of this install: the Install workflow's word, made by whoever comes first.
+
+    A data directory that remembers an id proposes it, so that a Temporal that lost its state is noticed by `serve`.
+    """
+    known = settings.data / "install-id"
+    proposed = known.read_text().strip() if known.exists() else ids.new_id()
+    handle = await client.start_workflow(
+        "Install",
+        proposed,
+        id=ids.INSTALL_WORKFLOW,
+        task_queue=ids.TASK_QUEUE,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        memo={"metadata": {"name": "install"}, "install": proposed},
+        static_summary="Nebulous: the id of this install",
+        rpc_timeout=temporal.RPC_TIMEOUT,
+    )
+    description = await handle.describe(rpc_timeout=temporal.RPC_TIMEOUT)
+    return str((await description.memo())["install"])
+
+
+async def platforms_to_host(client: Client, settings: Settings, install: str) -> list[Platform]:
+    """The platforms that the settings ask for, and simulated clouds of earlier settings (see `Hosted`)."""
+    from activities.platforms.sim import SimPlatform
+
+    host = ids.host_id()
+    hosted: list[Platform] = [SimPlatform("sim", host, settings.data, settings.sim)]
+    earlier = await _simulated_before(client, host)
+    hosted += [
+        SimPlatform(cloud, host, settings.data, settings.sim)
+        for cloud in CLOUDS
+        if cloud in settings.simulated or cloud in earlier
+    ]
+    if settings.local_enabled if settings.local_enabled is not None else settings.loopback:
+        from activities.platforms.local import LocalPlatform
+
+        hosted.append(LocalPlatform(host, settings.data, install))
+    if settings.docker_enabled:
+        from activities.platforms.docker import DockerPlatform
+
+        hosted.append(DockerPlatform(host, install, settings.docker_host, settings.docker_subnets))
+    return hosted
+
+
+async def _simulated_before(client: Client, host: str) -> set[str]:
+    found: set[str] = set()
+    async for execution in client.list_workflows(temporal.open_query("platform")):
+        account = execution.id.partition("/")[2]
+        if account.endswith(f":simulated-{host}"):
+            found.add(ids.platform_type(account))
+    return found
+
+
+class Hosted:
+    """One platform account served by this process: its entity, its sweep, and whether it is usable."""
+
+    def __init__(self, client: Client, platform: Platform, settings: Settings) -> None:
+        self._client = client
+        self._platform = platform
+        self._settings = settings
+        self._known: tuple[str | None, bool] | None = None
+
+    async def run(self) -> None:
+        """Probe for ever; report what changed."""
+        while True:
+            try:
+                await self.report()
+            except RPCError as error:
+                log.warning("cannot report %s: %s", self._platform.account, error)
+                self._known = None
+            await asyncio.sleep(PROBE_EVERY_S)
+
+    async def report(self) -> None:
+        """Start the entity and the sweep if need be, and tell them whether the platform is usable."""
+        disabled, configured = await self._probe()
+        if (disabled, configured) == self._known:
+            return
+        report = self._describe(disabled, configured)
+        account = self._platform.account
+        await self._client.start_workflow(
+            "Platform",
+            report.model_dump(mode="json"),
+            id=ids.platform_workflow(account),
+            task_queue=ids.TASK_QUEUE,
+            start_signal="report",
+            start_signal_args=[report.model_dump(mode="json", exclude={"swept_at", "alarm", "orphans", "foreign"})],
+            memo={
+                "metadata": {"name": account, "namespace": "", "owner": "", "id": account},
+                "spec": {"kind": "Platform"},
+                "status": report.model_dump(mode="json"),
+                "rentals": {},
+            },
+            search_attributes=temporal.search_attributes(
+                ids.Address("platform", "", "", account),
+                "",
+                "disabled" if disabled else "ready",
+                None,
+                platform=account,
+            ),
+            static_summary=f"Platform account {account}",
+            rpc_timeout=temporal.RPC_TIMEOUT,
+        )
+        await self._client.start_workflow(
+            "PlatformSweep",
+            account,
+            id=ids.sweep_workflow(account),
+            task_queue=ids.TASK_QUEUE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            static_summary=f"Sweep of {account}",
+            rpc_timeout=temporal.RPC_TIMEOUT,
+        )
+        self._known = (disabled, configured)
+
+    async def _probe(self) -> tuple[str | None, bool]:
+        platform = self._platform
+        if platform.simulated and platform.type in CLOUDS and platform.type not in self._settings.simulated:
+            return f"no longer simulated: `nebu serve --simulate {platform.type}`", False
+        try:
+            await platform.identity()
+        except NebulousError as error:
+            return f"{error.message}" + (f" ({error.hint})" if error.hint else ""), True
+        return None, True
+
+    def _describe(self, disabled: str | None, configured: bool) -> PlatformReport:
+        platform = self._platform
+        return PlatformReport(
+            platform=platform.type,
+            account=platform.account,
+            queue=ids.platform_queue(platform.account),
+            features=platform.features,
+            simulated=platform.simulated,
+            configured=configured,
+            disabled=disabled,
+            detail=f"on {machine.node()}",
+        )

@@ -1,0 +1,198 @@
+"""A container as it is read and spoken to; what it does, phase by phase, stands in `containers.py`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Literal
+
+from temporalio import workflow
+
+from nebulous.ids import rental_key
+from nebulous.models.containers import FINAL, ContainerSpec, Launch, Status
+from nebulous.models.platforms import Instance, Observation, Offer
+from workflows.container_state import LONGEST_MESSAGE, ContainerState, Ending
+from workflows.entity import Entity, moment, stamp
+
+
+class ContainerLife(Entity[ContainerState]):
+    """State, words and messages of a container; none of it acts."""
+
+    # --- being read and spoken to ---------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """The status object of the API."""
+        return self.state.status.model_dump(mode="json")
+
+    def rentals(self) -> dict[str, Any]:
+        """What is or may be rented."""
+        return self.state.rented()
+
+    def account(self) -> str:
+        """Where it is rented, or was last."""
+        return self.state.status.account
+
+    def details(self) -> str:
+        """Status, reason, instance and what happens next."""
+        return self.state.markdown()
+
+    def final(self) -> bool:
+        """True once the outcome is known."""
+        return self.state.status.status in FINAL
+
+    def over(self) -> bool:
+        """A stopping container is as good as over: the next life may be accepted."""
+        return self.final() or self.state.status.status == Status.STOPPING
+
+    @workflow.signal(name="stop", description="Stop the command and give the instance back; row and logs stay.")
+    def on_stop(self, request: dict[str, Any]) -> None:
+        """Want it stopped; nothing to do for a finished one."""
+        if self.addressed(request):
+            self.state.start_asked = False
+            if not self.final() and self.state.wanted != "stop":
+                self.state.wanted = "stop"
+                self.record("StopRequested", "stop requested")
+
+    @workflow.signal(name="start", description="Start a finished or stopped container again, as the next attempt.")
+    def on_start(self, request: dict[str, Any]) -> None:
+        """Want it running; nothing to do for one that runs."""
+        if self.addressed(request) and not self.state.deleting and (self.final() or self.state.wanted == "stop"):
+            self.state.start_asked = True
+
+    @workflow.signal(name="restart", description="Restart the command in the same instance.")
+    def on_restart(self, request: dict[str, Any]) -> None:
+        """Want the command started afresh; a finished one is started again."""
+        if self.addressed(request) and not self.state.deleting:
+            if self.final():
+                self.state.start_asked = True
+            else:
+                self.state.restart_asked = True
+
+    @workflow.signal(name="observe", description="What a sweep saw of the instance.")
+    def on_observe(self, request: dict[str, Any]) -> None:
+        """Take note, unless it is about another rental or an earlier run (rule 7)."""
+        try:
+            seen = Observation.model_validate(request)
+        except ValueError as error:
+            workflow.logger.warning("dropped an observation: %s", error)
+            return
+        state, instance = self.state, self.state.instance
+        if instance is None or seen.key != instance.key or self.final():
+            return
+        if seen.state == "exited":
+            self._observe_exit(seen, instance)
+        elif seen.state in ("lost", "preempted") and state.seen is None:
+            state.seen = seen
+        elif seen.ip:
+            state.status.ip = seen.ip
+
+    def _observe_exit(self, seen: Observation, instance: Instance) -> None:
+        if seen.run == instance.run and self.state.phase == "running":
+            self.state.seen = seen
+        elif seen.run != instance.run:
+            self.state.early = seen  # `start` has not answered yet
+
+    @workflow.query(name="history", description="Events and attempts, oldest first.")
+    def on_history(self) -> dict[str, Any]:
+        """The last events, and the attempts table."""
+        return {
+            **super().on_history(),
+            "attempts": [line.model_dump(mode="json") for line in self.state.attempts],
+        }
+
+    # --- outcome, and small words for the phases ----------------------------------------------------------------------------------
+
+    def finish(self, ending: Ending) -> str:
+        """Write the outcome, once; while deleting, the word stays `stopping` until the proof."""
+        state, status = self.state, self.state.status
+        state.ending = None
+        state.run_by = state.provision_by = state.restart_at = state.next_try_at = None
+        state.offers, state.blocked, state.rounds = [], {}, 0
+        status.finished_at, status.next_try_at, status.ready = self.now(), None, False
+        if state.deleting:
+            self.show(Status.STOPPING, "Deleting", "giving the instance back")
+        else:
+            self.show(ending.status, ending.reason, ending.message)
+            self.record(ending.status.capitalize(), ending.message or ending.reason, ending.status != Status.COMPLETED)
+        if state.rentals:
+            state.condition("Released", "False", "Releasing", "the instance is being given back")
+        return "releasing"
+
+    def leaving(self) -> bool:
+        """True when the user wants it stopped or gone."""
+        return self.state.deleting or self.state.wanted == "stop"
+
+    def gone(self) -> bool:
+        """True when the instance, not the command, ended."""
+        return self.state.seen is not None and self.state.seen.state != "exited"
+
+    def leave_unstarted(self) -> str:
+        """The user changed their mind before the command ran."""
+        if self.state.instance:
+            return "stopping"
+        return self.finish(Ending(status=Status.STOPPED, reason="StoppedByUser", message="before it ran"))
+
+    def refuse(self, problem: str) -> str:
+        """It can never work: `problem` is "Type: message"."""
+        reason, _, message = problem.partition(": ")
+        ending = Ending(status=Status.INVALID, reason=reason, message=message)
+        return self.finish(ending)
+
+    def lose(self, word: Literal["lost", "preempted"], message: str) -> None:
+        """Note that the instance is lost, without waiting for a sweep."""
+        instance = self.instance()
+        self.state.seen = Observation(key=instance.key, instance_id=instance.id, state=word, message=message)
+
+    def blocked(self, offer: Offer) -> bool:
+        """True while an account, region or type is left alone after a quota or login error."""
+        until = [moment(self.state.blocked.get(scope)) for scope in (offer.account, offer.region, offer.instance_type)]
+        return any(time > workflow.now() for time in until if time)
+
+    def next_key(self, offer: Offer) -> str:
+        """The key of the try that was just opened; every try has its own, so no refused request is ever replayed."""
+        state = self.state
+        return rental_key(state.install, state.metadata.id, state.tries, offer.account, offer.region, offer.zone)
+
+    def launch(self, offer: Offer, key: str) -> Launch:
+        """All that a platform needs to know."""
+        state = self.state
+        return Launch(
+            metadata=state.metadata,
+            spec={k: v for k, v in state.spec.items() if k != "metadata"},
+            key=key,
+            install=state.install,
+            workflow=workflow.info().workflow_id,
+            attempt=state.status.attempt,
+            recoveries=state.status.recoveries,
+            platform=offer.platform,
+        )
+
+    def instance(self) -> Instance:
+        """What is rented; only phases after renting ask."""
+        assert self.state.instance is not None, "only phases after renting come here"
+        return self.state.instance
+
+    def offer(self) -> Offer:
+        """The offer it was rented by; only phases after renting ask."""
+        assert self.state.offer is not None, "only phases after renting come here"
+        return self.state.offer
+
+    def place(self) -> str:
+        """Where it is, for people."""
+        return self.state.offer.place if self.state.offer else "the machine"
+
+    def ttl(self) -> timedelta:
+        """How long it stays visible once finished."""
+        try:
+            return self.state.container.ttl_span
+        except ValueError:  # an invalid spec has no TTL of its own
+            return ContainerSpec(image="none").ttl_span
+
+    def now(self) -> str:
+        """Now."""
+        return stamp(workflow.now())
+
+    def show(self, status: Status, reason: str, message: str) -> None:
+        """Set the words that readers see."""
+        shown = self.state.status
+        shown.status, shown.reason, shown.message = status, reason, message[:LONGEST_MESSAGE]
+        shown.ready = status == Status.RUNNING

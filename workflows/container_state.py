@@ -1,0 +1,132 @@
+"""A container's whole state, and how readers see it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from nebulous.models.base import Record
+from nebulous.models.containers import Attempt, ContainerSpec, ContainerStatus, Status
+from nebulous.models.platforms import Instance, Observation, Offer, Rental
+from nebulous.models.resources import Condition
+from workflows.entity import EntityState
+
+ATTEMPTS_KEPT = 30
+LONGEST_MESSAGE = 240  # the memo's status stays under 1 kB
+
+
+class Ending(Record):
+    """How a life ends once the command has been stopped."""
+
+    status: Status
+    reason: str
+    message: str = ""
+
+
+class ContainerState(EntityState):
+    """What a container's workflow knows; every field has a default, so `{"spec": {…}}` starts one."""
+
+    phase: str = "placing"
+    status: ContainerStatus = ContainerStatus()
+    attempts: list[Attempt] = []
+    rentals: dict[str, Rental] = {}
+    instance: Instance | None = None
+    offer: Offer | None = None  # of the instance
+    archived: bool = False
+
+    wanted: Literal["run", "stop"] = "run"
+    start_asked: bool = False
+    restart_asked: bool = False
+    ending: Ending | None = None
+    seen: Observation | None = None  # the end of the current run, or of its instance
+    early: Observation | None = None  # an exit that overtook the answer of `start`
+
+    offers: list[Offer] = []  # still to be tried in this round
+    blocked: dict[str, str] = {}  # scope -> until when it is left alone
+    rounds: int = 0  # fruitless rounds over all offers
+    failure: str = ""  # why the latest offer failed, "Type: message"
+    tries: int = 0  # rentals asked for in this life; part of each key
+    retries: int = 0
+    recoveries_at: list[str] = []
+
+    provision_by: str | None = None  # deadlines are absolute, so that they survive anything
+    run_by: str | None = None
+    next_try_at: str | None = None
+    restart_at: str | None = None
+    expires_at: str | None = None
+
+    @property
+    def container(self) -> ContainerSpec:
+        """The spec as a model."""
+        return ContainerSpec.model_validate({k: v for k, v in self.spec.items() if k != "metadata"})
+
+    def condition(self, kind: str, status: Literal["True", "False", "Unknown"], reason: str, message: str = "") -> None:
+        """Set one condition, replacing the earlier word on it."""
+        others = [known for known in self.status.conditions if known.type != kind]
+        self.status.conditions = [
+            *others,
+            Condition(type=kind, status=status, reason=reason, message=message[:LONGEST_MESSAGE]),
+        ]
+
+    def begin_attempt(self, offer: Offer, now: str) -> None:
+        """Open a line in the attempts table."""
+        self.tries += 1
+        line = Attempt(
+            number=self.tries,
+            platform=offer.platform,
+            place=offer.place,
+            usd_per_hour=offer.usd_per_hour,
+            started_at=now,
+        )
+        self.attempts = [*self.attempts, line][-ATTEMPTS_KEPT:]
+
+    def end_attempt(self, outcome: str, message: str, now: str) -> None:
+        """Close the open line with what became of it."""
+        if self.attempts and not self.attempts[-1].outcome:
+            line = self.attempts[-1]
+            line.outcome, line.message, line.ended_at = outcome, message[:LONGEST_MESSAGE], now
+
+    def take_offer(self, offer: Offer) -> None:
+        """Show where the container goes, and at what price: the one recorded now is the one that counts."""
+        status = self.status
+        self.offer = offer
+        status.platform, status.account, status.region = (
+            offer.platform,
+            offer.account,
+            offer.zone or offer.region,
+        )
+        status.instance_type, status.simulated = offer.instance_type, offer.simulated
+        status.accelerator = f"{offer.accelerator_count}:{offer.accelerator}" if offer.accelerator else None
+        status.cost_per_hr, status.price_source = offer.usd_per_hour, offer.price_source
+
+    def rented(self) -> dict[str, Any]:
+        """What is or may be rented, as the memo shows it and the sweep reads it."""
+        return {
+            key: {
+                "account": rental.offer.account,
+                "platform": rental.offer.platform,
+                "instance_id": rental.instance_id,
+                "usd_per_hour": rental.offer.usd_per_hour,
+                "simulated": rental.offer.simulated,
+                "since": rental.since,
+            }
+            for key, rental in self.rentals.items()
+        }
+
+    def markdown(self) -> str:
+        """What a person reads in the Temporal UI."""
+        status, instance = self.status, self.instance
+        lines = [f"## {status.status}" + (f" ({status.reason})" if status.reason else ""), status.message, ""]
+        if status.platform:
+            price = "price unknown" if status.cost_per_hr is None else f"${status.cost_per_hr:.2f}/h"
+            simulated = ", simulated" if status.simulated else ""
+            lines.append(f"* **Where**: {status.platform} {status.region} {status.instance_type} ({price}{simulated})")
+        if instance:
+            lines.append(f"* **Instance**: `{instance.id}`, rental key `{instance.key}`")
+        lines.append(f"* **Attempt** {status.attempt}, restarts {status.restarts}, recoveries {status.recoveries}")
+        if status.exit_code is not None:
+            lines.append(f"* **Exit code**: {status.exit_code}")
+        lines.append(f"* **Phase**: {self.phase}; **wanted**: {'delete' if self.deleting else self.wanted}")
+        lines += [f"* **{c.type}**: {c.status} ({c.reason}) {c.message}" for c in status.conditions]
+        if self.events:
+            lines += ["", f"Latest event: {self.events[-1].reason}: {self.events[-1].message}"]
+        return "\n".join(lines)

@@ -1,0 +1,497 @@
+"""One container's life, from accepted spec to proof that its instance is gone.
+
+The phase table in `steps` is the design; every phase can be the start of a run, after a continue-as-new.
+Outcome first: the result is published before the instance is given back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+
+from activities.containers import (
+    ArchiveRequest,
+    ContainerActivities,
+    LaunchRequest,
+    ReleaseRequest,
+    RunRequest,
+)
+from activities.failures import Failure
+from activities.pace import Pace
+from nebulous import durations
+from nebulous.errors import AuthFailed, NotFound, OutOfCapacity, QuotaExceeded, Rejected
+from nebulous.ids import platform_queue
+from nebulous.models.containers import (
+    MAX_RECOVERIES,
+    RECOVERY_WINDOW,
+    ContainerSpec,
+    Launch,
+    Status,
+)
+from nebulous.models.platforms import Exit, Feature, Instance, Observation, Offer, Rental
+from workflows.container_life import ContainerLife
+from workflows.container_state import ContainerState, Ending
+from workflows.entity import Step, moment, stamp
+from workflows.placement import (
+    PENDING_BACKOFF,
+    QUOTA_BLOCK,
+    RELEASE_BACKOFF,
+    RESTART_BACKOFF,
+    backoff,
+    find_offers,
+)
+
+CREATE_BUDGET = timedelta(minutes=3)
+PREPARE_BUDGET = timedelta(hours=2)  # a 60 GB image over a slow line
+ARCHIVE_BUDGET = timedelta(minutes=10)
+STOP_MARGIN = timedelta(seconds=60)
+STEADY = timedelta(minutes=10)  # a command that ran this long is restarted without back-off
+
+NOTHING_RENTED = (OutOfCapacity, QuotaExceeded, AuthFailed, Rejected)
+
+
+@workflow.defn(name="Container")
+class ContainerWorkflow(ContainerLife):
+    """One container's life, from accepted spec to proof that its instance is gone."""
+
+    @workflow.init
+    def __init__(self, state: dict[str, Any]) -> None:
+        problem = self.load(state, ContainerState, ContainerSpec)
+        if problem:
+            self.state.phase = self.finish(Ending(status=Status.INVALID, reason="InvalidSpec", message=problem))
+
+    @workflow.run
+    async def run(self, state: dict[str, Any]) -> None:
+        """Live until deleted, or until the TTL of a finished container ends."""
+        await self.live()
+
+    def steps(self) -> Mapping[str, Step]:
+        """The phase table."""
+        return {
+            "placing": self.placing,  # → renting, pending
+            "renting": self.renting,  # → booting, renting (next offer), replacing, pending
+            "replacing": self.replacing,  # → renting, once it is proven that nothing was rented
+            "pending": self.pending,  # → placing
+            "booting": self.booting,  # → running
+            "running": self.running,  # → restarting, stopping, recovering, releasing
+            "restarting": self.restarting,  # → running
+            "recovering": self.recovering,  # → placing
+            "stopping": self.stopping,  # → releasing
+            "releasing": self.releasing,  # → finished, close
+            "finished": self.finished,  # → placing, close
+            "close": self.close,
+        }
+
+    # --- getting a machine ----------------------------------------------------------------------------
+
+    async def placing(self) -> str:
+        """Ask who offers what."""
+        state, now = self.state, workflow.now()
+        if self.leaving():
+            return self.leave_unstarted()
+        state.status.attempt = state.status.attempt or 1
+        state.provision_by = state.provision_by or stamp(now + state.container.provision_span)
+        found = await find_offers(self, state.container, state.metadata.labels)
+        if found.rejected:
+            return self.refuse(found.problem)
+        state.offers, state.failure = found.offers, found.problem
+        if found.offers and not state.rounds:
+            self.record("Placing", f"{len(found.offers)} offers, best {found.offers[0].place} ({found.why})")
+        return "renting" if found.offers else "pending"
+
+    async def renting(self) -> str:
+        """Try the next offer: the image first where that is needed, then the rental itself."""
+        state = self.state
+        if self.leaving():
+            return self.leave_unstarted()
+        state.offers = [offer for offer in state.offers if not self.blocked(offer)]
+        if not state.offers:
+            return "pending"
+        offer = state.offers[0]
+        if state.offer != offer or not state.attempts or state.attempts[-1].outcome:
+            state.begin_attempt(offer, self.now())
+            state.take_offer(offer)
+        launch = self.launch(offer, self.next_key(offer))
+        if Feature.PULL_FIRST in offer.features:
+            self.show(Status.CREATING, "Pulling", f"fetching image {state.container.image!r} on {offer.place}")
+            pulled = await self.race(
+                ContainerActivities.prepare,
+                LaunchRequest(launch=launch, offer=offer),
+                Pace.long(PREPARE_BUDGET),
+                summary=f"fetch {state.container.image}",
+                queue=platform_queue(offer.account),
+                until=self.leaving,
+                deadline=moment(state.provision_by),
+            )
+            if pulled is None:
+                return self._overdue() or "renting"
+            if isinstance(pulled, Failure):
+                return self._refused(offer, pulled)
+        return await self._rent(offer, launch)
+
+    async def _rent(self, offer: Offer, launch: Launch) -> str:
+        """Record the intent, then rent; the memo shows the key before the cloud hears of it (rule 3)."""
+        state = self.state
+        deadline = workflow.now() + CREATE_BUDGET
+        state.rentals[launch.key] = Rental(
+            key=launch.key,
+            offer=offer,
+            attempt=state.status.attempt,
+            since=self.now(),
+            sent_at=deadline.timestamp(),
+        )
+        self.show(Status.CREATING, "Renting", f"renting {offer.place}")
+        answer = await self.act(
+            ContainerActivities.create,
+            LaunchRequest(launch=launch, offer=offer, deadline=deadline.timestamp()),
+            Pace.rental(CREATE_BUDGET),
+            summary=f"rent {offer.place}",
+            queue=platform_queue(offer.account),
+        )
+        if isinstance(answer, Failure):
+            if answer.isa(*NOTHING_RENTED) and answer.tries == 1:
+                del state.rentals[launch.key]
+                return self._refused(offer, answer)
+            following = self._refused(offer, answer)
+            return "replacing" if following == "renting" else following
+        instance, rental = answer[0], state.rentals[launch.key]
+        rental.answered, rental.instance_id, rental.identity = True, instance.id, instance.identity
+        state.instance, state.seen, state.early, state.archived = instance, None, None, False
+        state.status.instance_id, state.status.ip = instance.id, instance.ip
+        state.offers, state.rounds, state.failure = [], 0, ""
+        state.end_attempt("rented", instance.id, self.now())
+        self.record("Rented", f"{offer.place} as {instance.id}")
+        return "booting"
+
+    def _refused(self, offer: Offer, failure: Failure) -> str:
+        """Remember why an offer failed; one that can never work makes the spec invalid."""
+        state = self.state
+        state.end_attempt(failure.type, str(failure), self.now())
+        if failure.isa(Rejected):
+            return self.refuse(f"{failure.type}: {failure}")
+        self.record(failure.type, f"{offer.place}: {failure}", warning=True)
+        state.failure = f"{failure.type}: {failure}"
+        state.offers = state.offers[1:]
+        if failure.isa(QuotaExceeded, AuthFailed):
+            scope = offer.account if failure.isa(AuthFailed) or not failure.scope else failure.scope
+            state.blocked[scope] = stamp(workflow.now() + QUOTA_BLOCK)
+        return "renting"
+
+    async def replacing(self) -> str:
+        """Prove that an unanswered rental took no effect before anything else is rented."""
+        for rental in list(self.state.rentals.values()):
+            await self._release(rental)
+        if self.state.rentals:
+            return "replacing"
+        return self._overdue() or "renting"
+
+    async def pending(self) -> str:
+        """Nothing to be had: say why, wait, try again, until the time for finding a machine is over."""
+        state = self.state
+        if self.leaving():
+            return self.leave_unstarted()
+        if late := self._overdue():
+            return late
+        if not state.next_try_at:
+            wait = backoff(PENDING_BACKOFF, state.rounds)
+            state.rounds += 1
+            state.next_try_at = stamp(min(workflow.now() + wait, moment(state.provision_by) or workflow.now() + wait))
+            reason = (state.failure or "NoCapacity:").partition(":")[0]
+            self.record("Pending", f"{state.failure or 'no offer left'}; next try in {durations.render(wait)}")
+            self.show(Status.PENDING, "NoCapacity" if reason == "OutOfCapacity" else reason, state.failure)
+            state.status.next_try_at = state.next_try_at
+        due = moment(state.next_try_at)
+        await self.wait(self.leaving, due, summary="until the offers are tried again")
+        if due and workflow.now() < due and not self.leaving():
+            return "pending"
+        state.next_try_at = state.status.next_try_at = None
+        return "placing"
+
+    def _overdue(self) -> str | None:
+        """The outcome once no machine was found in time."""
+        late = moment(self.state.provision_by)
+        if late is None or workflow.now() < late:
+            return None
+        reason, _, message = (self.state.failure or "NoCapacity: nothing was offered").partition(": ")
+        waited = durations.render(self.state.container.provision_span)
+        return self.finish(
+            Ending(
+                status=Status.FAILED,
+                reason="NoCapacity" if reason == "OutOfCapacity" else reason,
+                message=f"no machine within {waited}; last: {message}",
+            )
+        )
+
+    # --- running --------------------------------------------------------------------------------------
+
+    async def booting(self) -> str:
+        """Wait for the instance, start the command."""
+        if self.leaving():
+            return "stopping"
+        if self.state.seen:
+            return "recovering"
+        self.show(Status.CREATED, "Booting", f"waiting for {self.place()}")
+        return await self._start("booting")
+
+    async def _start(self, phase: str) -> str:
+        state = self.state
+        instance = self.instance()
+        late = moment(state.provision_by) if phase == "booting" else None
+        answer = await self.race(
+            ContainerActivities.start,
+            RunRequest(launch=self.launch(self.offer(), instance.key), instance=instance),
+            Pace.polling(timedelta(days=1)),
+            summary="start the command",
+            queue=platform_queue(instance.account),
+            until=lambda: self.leaving() or self.gone(),
+            deadline=late,
+        )
+        if answer is None:
+            if late and workflow.now() >= late and not self.leaving():
+                state.failure = state.failure or f"NotReady: {self.place()} did not become ready"
+                return self._overdue() or phase
+            return phase
+        if isinstance(answer, Failure):
+            return self._not_started(answer, phase)
+        return self._started(answer)
+
+    def _not_started(self, failure: Failure, phase: str) -> str:
+        self.record(failure.type, f"start: {failure}", warning=True)
+        if failure.isa(Rejected):
+            return self.refuse(f"{failure.type}: {failure}")
+        if failure.isa(NotFound):
+            self.lose("lost", str(failure))
+            return "recovering"
+        if failure.type == "NoWorker":  # unreachable is not dead
+            return phase
+        self.lose("lost", str(failure))
+        return "recovering"
+
+    def _started(self, instance: Instance) -> str:
+        state, status, now = self.state, self.state.status, workflow.now()
+        state.instance, status.ip = instance, instance.ip
+        state.provision_by = state.restart_at = None
+        state.seen, state.restart_asked = None, False
+        if state.early and state.early.run == instance.run:
+            state.seen = state.early
+        elif instance.exit:
+            state.seen = Observation(
+                key=instance.key,
+                instance_id=instance.id,
+                state="exited",
+                run=instance.run,
+                exit=instance.exit,
+            )
+        state.early = None
+        status.started_at, status.exit_code = stamp(now), None
+        limit = state.container.timeout_span
+        if limit and not state.run_by:
+            state.run_by = stamp(now + limit)
+        self.record("Started", f"the command runs on {self.place()}")
+        self.show(Status.RUNNING, "Started", "")
+        return "running"
+
+    async def running(self) -> str:
+        """Wait for the end of the command, of the instance, of the time allowed, or of the user's wish."""
+        state = self.state
+        late = moment(state.run_by)
+        await self.wait(
+            lambda: bool(state.seen) or self.leaving() or state.restart_asked,
+            late,
+            summary="until the timeout",
+        )
+        if state.seen:
+            return self._ended(state.seen.exit) if state.seen.exit else "recovering"
+        if self.leaving():
+            return "stopping"
+        if late and workflow.now() >= late:
+            limit = str(state.container.timeout)
+            state.ending = Ending(status=Status.FAILED, reason="TimedOut", message=f"ran longer than timeout {limit}")
+            return "stopping"
+        return await self._restart_now() if state.restart_asked else "running"
+
+    def _ended(self, end: Exit) -> str:
+        """Decide on the exit: restart, or outcome."""
+        state, spec = self.state, self.state.container
+        state.status.exit_code, state.status.finished_at = end.code, end.at
+        reason = "OutOfMemory" if end.oom else "Exited"
+        allowed = spec.retries_allowed
+        self.record(reason, f"exit code {end.code}", warning=end.code != 0)
+        again = spec.restart == "Always" or (spec.restart == "OnFailure" and end.code != 0)
+        if again and not self.leaving() and (allowed is None or state.retries < allowed):
+            started = moment(state.status.started_at) or workflow.now()
+            steady = workflow.now() - started >= STEADY
+            wait = timedelta(0) if steady else backoff(RESTART_BACKOFF, state.retries)
+            state.retries += 1
+            state.restart_at = stamp(workflow.now() + wait)
+            return "restarting"
+        if end.code == 0:
+            return self.finish(Ending(status=Status.COMPLETED, reason=reason))
+        memory = "the command used more memory than it may; raise resources.max_memory" if end.oom else ""
+        more = f"{state.retries} restarts did not help" if again and state.retries else memory
+        return self.finish(Ending(status=Status.FAILED, reason=reason, message=more))
+
+    async def restarting(self) -> str:
+        """Wait out the back-off, start the command again in the same instance."""
+        state = self.state
+        due = moment(state.restart_at)
+        self.show(Status.RESTARTING, "BackOff", f"restart {state.retries}, exit code was {state.status.exit_code}")
+        if due and workflow.now() < due:
+            await self.wait(lambda: self.leaving() or self.gone(), due, summary="back-off before the restart")
+        if self.leaving():
+            return "stopping"
+        if self.gone():
+            return "recovering"
+        if due and workflow.now() < due and not state.restart_asked:
+            return "restarting"
+        following = await self._start("restarting")
+        state.status.restarts += following == "running"
+        return following
+
+    async def _restart_now(self) -> str:
+        self.record("RestartRequested", "restart requested")
+        self.show(Status.RESTARTING, "RestartRequested", "stopping the command")
+        stopped = await self._stop_command()
+        if isinstance(stopped, Failure):
+            if not stopped.isa(NotFound):
+                return "running"
+            self.lose("lost", str(stopped))
+            return "recovering"
+        self.state.seen = None
+        self.state.restart_at = self.now()
+        return "restarting"
+
+    async def recovering(self) -> str:
+        """The instance is lost: prove it gone, then place again; counted apart from restarts."""
+        state, status = self.state, self.state.status
+        if state.instance:
+            lost = state.seen
+            reason = {"preempted": "Preempted", "lost": "InstanceLost"}.get(lost.state if lost else "", "InstanceLost")
+            self.record(reason, (lost.message if lost else "") or f"{self.place()} is gone", warning=True)
+            recent = [
+                at for at in state.recoveries_at if (moment(at) or workflow.now()) > workflow.now() - RECOVERY_WINDOW
+            ]
+            if len(recent) >= MAX_RECOVERIES:
+                message = f"{len(recent)} recoveries within {durations.render(RECOVERY_WINDOW)}"
+                return self.finish(Ending(status=Status.FAILED, reason="TooManyRecoveries", message=message))
+            state.recoveries_at = [*recent, self.now()]
+            status.recoveries += 1
+            self.show(Status.CREATING, reason, "looking for another machine")
+            await self._archive()
+            state.instance = None
+        for rental in list(state.rentals.values()):
+            await self._release(rental)
+        if state.rentals:
+            return "recovering"
+        status.attempt += 1
+        state.seen = state.early = None
+        state.provision_by = state.restart_at = None
+        return "placing"
+
+    # --- the end --------------------------------------------------------------------------------------
+
+    async def stopping(self) -> str:
+        """End the command gently, then not; the outcome follows."""
+        state = self.state
+        ending = state.ending or Ending(status=Status.STOPPED, reason="StoppedByUser")
+        self.show(Status.STOPPING, ending.reason, "deleting" if state.deleting else "stopping the command")
+        if state.instance:
+            stopped = await self._stop_command()
+            if isinstance(stopped, Failure):
+                self.record(stopped.type, f"stop: {stopped}", warning=True)
+            elif stopped.exit:
+                state.status.exit_code = stopped.exit.code
+        return self.finish(ending)
+
+    async def _stop_command(self) -> Instance | Failure:
+        instance, grace = self.instance(), self.state.container.stop_grace_span
+        return await self.act(
+            ContainerActivities.stop,
+            RunRequest(
+                launch=self.launch(self.offer(), instance.key),
+                instance=instance,
+                grace_s=grace.total_seconds(),
+            ),
+            Pace.long(grace + STOP_MARGIN),
+            summary=f"stop the command, grace {durations.render(grace)}",
+            queue=platform_queue(instance.account),
+        )
+
+    async def releasing(self) -> str:
+        """Give back what is rented; the outcome stands already, and costs count until the proof."""
+        state = self.state
+        await self._archive()
+        for rental in list(state.rentals.values()):
+            await self._release(rental)
+        if state.rentals:
+            return "releasing"
+        if state.instance:
+            state.condition("Released", "True", "Released", "")
+            self.record("Released", f"{self.place()} is proven gone")
+        state.instance, state.offer, state.status.cost_per_hr, state.status.ip = None, None, None, None
+        state.expires_at = stamp(workflow.now() + self.ttl())
+        return "finished"
+
+    async def finished(self) -> str:
+        """Stay visible until deleted, started again, followed by a new life, or expired."""
+        state = self.state
+        due = moment(state.expires_at) or workflow.now()
+        await self.wait(
+            lambda: state.deleting or bool(state.next) or state.start_asked,
+            due,
+            summary="kept until the TTL ends",
+        )
+        if state.deleting or state.next:
+            return "close"
+        if state.start_asked:
+            return self._begin_again()
+        return "close" if workflow.now() >= due else "finished"
+
+    def _begin_again(self) -> str:
+        state = self.state
+        state.start_asked, state.wanted, state.retries = False, "run", 0
+        state.status.attempt += 1
+        state.status.exit_code = state.status.finished_at = state.status.started_at = None
+        state.status.conditions = []
+        self.record("StartRequested", f"attempt {state.status.attempt}")
+        self.show(Status.DEFINED, "", "")
+        return "placing"
+
+    async def _archive(self) -> None:
+        """Keep the logs before the instance goes; failing to is said, and never holds a machine for ever."""
+        state = self.state
+        if state.instance is None or state.archived or Feature.LOGS not in self.offer().features:
+            return
+        kept = await self.act(
+            ContainerActivities.archive_logs,
+            ArchiveRequest(metadata=state.metadata, instance=state.instance, attempt=state.status.attempt),
+            Pace.few(ARCHIVE_BUDGET),
+            summary="archive logs",
+            queue=platform_queue(state.instance.account),
+        )
+        state.archived = True
+        if isinstance(kept, Failure):
+            state.condition("LogsArchived", "False", kept.type, str(kept))
+            self.record("LogsNotArchived", str(kept), warning=True)
+
+    async def _release(self, rental: Rental) -> None:
+        """One round of giving back; the key leaves the state only on proof of absence."""
+        state = self.state
+        failure = await self.act(
+            ContainerActivities.release,
+            ReleaseRequest(rental=rental),
+            Pace.removal(),
+            summary=f"give back {rental.offer.place}",
+            queue=platform_queue(rental.offer.account),
+        )
+        if not isinstance(failure, Failure):
+            del state.rentals[rental.key]
+            return
+        self.record("ReleaseFailed", f"{rental.key}: {failure}", warning=True)
+        state.condition("Released", "False", failure.type, f"{failure}; trying again, for ever")
+        state.rounds += 1
+        wait = backoff(RELEASE_BACKOFF, state.rounds)
+        await self.wait(lambda: False, workflow.now() + wait, summary="before the next round of giving back")

@@ -1,0 +1,403 @@
+"""What every resource's workflow is made of: identity, intent, memo, events, lives, continue-as-new.
+
+A kind subclasses `Entity`, gives it a state and a table of phases, and is done; see `secrets.py` for the
+smallest. Message handlers here record intent and return; the phases, and nothing else, act on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from temporalio import workflow
+from temporalio.common import Priority
+from temporalio.exceptions import FailureError
+
+from activities.failures import Failure
+from activities.pace import Pace
+from activities.resources import Owned, ResourceActivities
+from nebulous import temporal
+from nebulous.ids import Address
+from nebulous.models.base import InvalidDocument, Record, check
+from nebulous.models.resources import EVENTS_KEPT, LIVES_KEPT, Event, Metadata
+
+CASCADE_LIMIT = timedelta(minutes=10)
+
+
+class NextLife(Record):
+    """What begins under the same name once this life is over."""
+
+    spec: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+class EntityState(Record):
+    """All that survives continue-as-new; a kind adds its own fields, each with a default."""
+
+    spec: dict[str, Any] = {}
+    metadata: Metadata
+    install: str = ""
+    phase: str = "begin"
+    deleting: bool = False
+    next: NextLife | None = None
+    lives: list[str] = []
+    events: list[Event] = []
+
+
+S = TypeVar("S", bound=EntityState)
+R = TypeVar("R")
+
+Step = Callable[[], Awaitable[str]]
+
+
+class Entity(Generic[S]):
+    """A resource: one long-lived workflow whose state is the resource."""
+
+    state: S
+
+    # --- what a kind says of itself -------------------------------------------------------------------
+
+    def steps(self) -> Mapping[str, Step]:
+        """The phase table: each step acts, then names the next phase; an unknown name ends the workflow."""
+        raise TypeError("a kind has a phase table")
+
+    def status(self) -> dict[str, Any]:
+        """`status` as readers see it, at most 1 kB."""
+        raise TypeError("a kind has a status")
+
+    def shown_spec(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """A spec as readers see it."""
+        return spec
+
+    def rentals(self) -> dict[str, Any]:
+        """What is or may be rented, by key; the sweep reads it."""
+        return {}
+
+    def account(self) -> str:
+        """The platform account that this resource is at, for the search attribute."""
+        return ""
+
+    def details(self) -> str:
+        """What a person reads in the Temporal UI, in Markdown."""
+        return ""
+
+    def final(self) -> bool:
+        """True when nothing more happens by itself: a new life may begin under the name."""
+        return False
+
+    def leave(self) -> None:
+        """Hook: the user wants it deleted; `state.deleting` is set already."""
+
+    def same(self, spec: dict[str, Any]) -> bool:
+        """True when `spec` asks for what this life is."""
+        return spec == self.state.spec
+
+    # --- start ----------------------------------------------------------------------------------------
+
+    def load(self, raw: Mapping[str, Any], state: type[S], spec: type[BaseModel]) -> str | None:
+        """Fill `self.state` from a loose start argument; return what is wrong with it, or None.
+
+        Rule 10 of the engine: an argument that could not be decoded would leave a run RUNNING for ever without a
+        memo, so anything is taken, and what does not fit becomes a resource that says so.
+        """
+        self._published: dict[str, Any] = {}
+        problem = None
+        given = dict(raw)
+        try:
+            if not self.address.organization:
+                raise ValueError(f"workflow id must be {self.address.kind}/ORGANIZATION/NAMESPACE/NAME")
+            given["spec"] = _as_dict(given.get("spec"))
+            given["metadata"] = self._metadata(_as_dict(given.get("metadata")), given["spec"])
+            check(spec, {key: value for key, value in _as_dict(given["spec"]).items() if key != "metadata"})
+            self.state = state.model_validate(given)
+        except (InvalidDocument, ValidationError, ValueError, TypeError, AttributeError) as error:
+            problem = str(error)
+            loose = {"metadata": self._metadata({}, {}), "spec": _as_dict(given.get("spec"))}
+            self.state = state.model_validate(loose)
+        if self.state.metadata.id not in self.state.lives:
+            self.state.lives = [*self.state.lives, self.state.metadata.id][-LIVES_KEPT:]
+        return problem
+
+    def _metadata(self, given: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
+        """Complete the metadata: the workflow id says where, the rest has defaults."""
+        inner = _as_dict(spec.get("metadata"))
+        address = self.address
+        now = int(workflow.now().timestamp())
+        return {
+            "name": address.name,
+            "namespace": address.namespace,
+            "owner": address.organization,
+            "id": workflow.uuid4().hex[:12],
+            "created_at": now,
+            "updated_at": now,
+            **{key: inner[key] for key in ("labels", "owner_ref") if inner.get(key)},
+            **given,
+        }
+
+    # --- main loop ------------------------------------------------------------------------------------
+
+    async def live(self) -> None:
+        """Step from phase to phase until one ends the workflow; a cancel from outside means delete.
+
+        The steps run in a task of their own, which a cancel of the workflow does not reach: no activity is ever
+        cut off between acting and being recorded (research: half of all cancels get lost otherwise).
+        """
+        main = asyncio.create_task(self._loop())
+        while True:
+            try:
+                return await asyncio.shield(main)
+            except asyncio.CancelledError:
+                if main.done():  # evicted from the cache, not cancelled
+                    raise
+                self._want_deleted("Cancelled", "cancelled through Temporal: this means delete")
+
+    async def _loop(self) -> None:
+        self.publish()
+        while step := self.steps().get(self.state.phase):
+            self.state.phase = await step()
+            self.publish()
+            await self.continue_when_suggested()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        if self.state.next:
+            self._begin_next_life(self.state.next)
+
+    async def close(self) -> str:
+        """The last phase: delete what belongs to this resource; then the name is free."""
+        await self.act(
+            ResourceActivities.delete_owned,
+            Owned(owner_ref=str(self.address)),
+            Pace.quick(CASCADE_LIMIT),
+            summary="delete what belongs to it",
+        )
+        return "closed"
+
+    # --- acting and waiting ---------------------------------------------------------------------------
+
+    async def act(
+        self,
+        activity: Callable[[Any, Any], Awaitable[R]],
+        request: BaseModel,
+        pace: Pace,
+        *,
+        summary: str,
+        queue: str | None = None,
+        local: bool = False,
+    ) -> R | Failure:
+        """Do one thing in the world and wait for it; its failure is a value, for the caller to decide on."""
+        self.publish()
+        try:
+            if local:
+                return await workflow.execute_local_activity_method(
+                    activity, request, summary=summary, **pace.local_options()
+                )
+            return await workflow.execute_activity_method(
+                activity, request, task_queue=queue, summary=summary, **self._options(pace)
+            )
+        except FailureError as error:
+            return Failure.of(error)
+
+    async def race(
+        self,
+        activity: Callable[[Any, Any], Awaitable[R]],
+        request: BaseModel,
+        pace: Pace,
+        *,
+        summary: str,
+        queue: str,
+        until: Callable[[], bool],
+        deadline: datetime | None = None,
+    ) -> R | Failure | None:
+        """Like `act`, but let go of it when `until` becomes true, at the deadline, or to continue as new (None).
+
+        Only for what is harmless to repeat and to abandon.
+        """
+        self.publish()
+        handle = workflow.start_activity_method(
+            activity, request, task_queue=queue, summary=summary, **self._options(pace)
+        )
+        await self.wait(lambda: handle.done() or until(), deadline, summary=f"{summary}: at most until then")
+        if not handle.done():
+            handle.cancel()
+            return None
+        try:
+            return await handle
+        except FailureError as error:
+            return Failure.of(error)
+
+    @staticmethod
+    def _options(pace: Pace) -> dict[str, Any]:
+        return {
+            **pace.options(),
+            "priority": Priority(priority_key=pace.priority),
+            "cancellation_type": workflow.ActivityCancellationType.TRY_CANCEL,
+        }
+
+    async def wait(self, condition: Callable[[], bool], deadline: datetime | None = None, *, summary: str = "") -> bool:
+        """Wait for the condition, the deadline, or a suggestion to continue as new; true when the condition holds."""
+        self.publish()
+        timeout = max(timedelta(0), deadline - workflow.now()) if deadline else None
+        try:
+            await workflow.wait_condition(
+                lambda: condition() or self._full(), timeout=timeout, timeout_summary=summary or None
+            )
+        except TimeoutError:
+            return condition()
+        return condition()
+
+    @staticmethod
+    def _full() -> bool:
+        return workflow.info().is_continue_as_new_suggested()
+
+    async def continue_when_suggested(self) -> None:
+        """Start over with a short history; the only place that may, because the memo must go along (rule 1)."""
+        if self._full():
+            await workflow.wait_condition(workflow.all_handlers_finished)
+            workflow.continue_as_new(self.state.model_dump(mode="json"), memo=self.view())
+
+    def _begin_next_life(self, life: NextLife) -> None:
+        now = int(workflow.now().timestamp())
+        metadata = {**life.metadata, "created_at": now, "updated_at": now}
+        fresh = {
+            "spec": life.spec,
+            "metadata": metadata,
+            "install": self.state.install,
+            "lives": self.state.lives,
+        }
+        memo = {
+            "metadata": metadata,
+            "spec": self.shown_spec(life.spec),
+            "status": {"status": "defined"},
+            "rentals": {},
+        }
+        workflow.continue_as_new(fresh, memo=memo)
+
+    # --- being read -----------------------------------------------------------------------------------
+
+    @property
+    def address(self) -> Address:
+        """Where this resource lives; a workflow started under another kind of id belongs to no organization."""
+        kind, workflow_id = workflow.info().workflow_type.lower(), workflow.info().workflow_id
+        try:
+            parsed = Address.parse(workflow_id)
+        except ValueError:
+            return Address(kind, "", "", workflow_id)
+        return parsed if parsed.kind == kind else Address(kind, "", "", workflow_id)
+
+    def view(self) -> dict[str, Any]:
+        """The memo: all that `describe()` and lists show."""
+        return {
+            "metadata": self.state.metadata.model_dump(mode="json"),
+            "spec": self.shown_spec(self.state.spec),
+            "status": self.status(),
+            "rentals": self.rentals(),
+        }
+
+    def publish(self) -> None:
+        """Bring memo, search attributes and the UI's details up to date, each only if it changed."""
+        if not self._published:
+            self._published = dict(workflow.memo())
+        view = self.view()
+        changed = {key: value for key, value in view.items() if self._published.get(key) != value}
+        if changed:
+            metadata = self.state.metadata
+            metadata.resource_version = str(int(metadata.resource_version) + 1)
+            metadata.updated_at = int(workflow.now().timestamp())
+            changed["metadata"] = metadata.model_dump(mode="json")
+            workflow.upsert_memo(changed)
+            self._published |= changed
+        self._publish_search_attributes()
+        workflow.set_current_details(self.details())
+
+    def _publish_search_attributes(self) -> None:
+        metadata = self.state.metadata
+        wanted = temporal.search_attributes(
+            self.address,
+            metadata.id,
+            str(self.status().get("status", "")),
+            metadata.labels,
+            platform=self.account(),
+            queue=str(self.state.spec.get("queue") or ""),
+            owner_ref=metadata.owner_ref or "",
+        )
+        updates = temporal.changes(workflow.info().typed_search_attributes, wanted)
+        if updates:
+            workflow.upsert_search_attributes([*updates, temporal.CHANGED_AT.value_set(workflow.now())])
+
+    def record(self, reason: str, message: str, warning: bool = False) -> None:
+        """Add an event; the last 50 are kept."""
+        event = Event(at=stamp(workflow.now()), reason=reason, message=message, type="Warning" if warning else "Normal")
+        self.state.events = [*self.state.events, event][-EVENTS_KEPT:]
+
+    # --- messages -------------------------------------------------------------------------------------
+
+    def _want_deleted(self, reason: str, message: str) -> None:
+        if not self.state.deleting:
+            self.state.deleting = True
+            self.record(reason, message)
+        self.leave()
+
+    def addressed(self, request: Mapping[str, Any]) -> bool:
+        """True when a message means this life: it names its id, or none."""
+        return request.get("id") in (None, "", self.state.metadata.id)
+
+    @workflow.signal(name="delete", description="Delete this resource; ends in proof that nothing of it is left.")
+    def on_delete(self, request: dict[str, Any]) -> None:
+        """Want it gone. Idempotent; a message for another life is ignored."""
+        coming = self.state.next
+        if coming and request.get("id") in (None, "", coming.metadata.get("id")):
+            self.state.next = None
+            self.record("NextLifeDropped", "the life that was to follow is not wanted any more")
+        if self.addressed(request):
+            self._want_deleted("DeleteRequested", "deletion requested")
+
+    @workflow.update(name="create", description="Create under a name that exists: same, new, next or conflict.")
+    def on_create(self, request: dict[str, Any]) -> dict[str, str]:
+        """Decide what a second POST means, by rule 9 of the engine."""
+        spec, metadata = _as_dict(request.get("spec")), _as_dict(request.get("metadata"))
+        life = str(metadata.get("id") or "")
+        mine, coming = self.state.metadata.id, self.state.next
+        if life and life in self.state.lives:
+            return _decided("same", life)
+        if coming:
+            return (
+                _decided("next", str(coming.metadata.get("id")))
+                if coming.spec == spec
+                else _decided("conflict", mine, "another life is about to begin under this name")
+            )
+        if self.state.deleting or self.over():
+            self.state.next = NextLife(spec=spec, metadata=metadata)
+            self.record("NextLife", f"a new life {life} begins under this name")
+            return _decided("new" if self.final() and not self.rentals() else "next", life)
+        if self.same(spec):
+            return _decided("same", mine)
+        return _decided("conflict", mine, f"it exists with another spec and is {self.status().get('status')}")
+
+    def over(self) -> bool:
+        """True when a POST under this name begins a new life rather than meeting this one."""
+        return self.final()
+
+    @workflow.query(name="history", description="The last events, oldest first.")
+    def on_history(self) -> dict[str, Any]:
+        """Events, and whatever else a kind keeps too much of for the memo."""
+        return {"events": [event.model_dump(mode="json") for event in self.state.events]}
+
+
+def stamp(moment: datetime) -> str:
+    """RFC 3339 in UTC, with milliseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def moment(text: str | None) -> datetime | None:
+    """Read a stamp back."""
+    return datetime.fromisoformat(text) if text else None
+
+
+def _decided(outcome: str, life: str, message: str = "") -> dict[str, str]:
+    return {"outcome": outcome, "id": life, "message": message}
+
+
+def _as_dict(value: object) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {}  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]

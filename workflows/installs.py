@@ -1,0 +1,21 @@
+"""The install: one workflow that holds this installation's id, so that tags can say whose a machine is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from temporalio import workflow
+
+
+@workflow.defn(name="Install")
+class InstallWorkflow:
+    """Holds the install id in its memo, for ever; started once, by whichever worker process comes first."""
+
+    @workflow.run
+    async def run(self, install: str) -> None:
+        """Stay."""
+        while True:
+            workflow.set_current_details(f"Install id `{install}`; every rented thing carries it as a tag.")
+            await workflow.wait_condition(lambda: workflow.info().is_continue_as_new_suggested())
+            memo: dict[str, Any] = dict(workflow.memo())
+            workflow.continue_as_new(install, memo=memo)
