@@ -73,8 +73,9 @@ class ArchiveRequest(Record):
 class ContainerActivities:
     """One platform account's hands."""
 
-    def __init__(self, platform: Platform, secrets: SecretReader, archive: Archive) -> None:
+    def __init__(self, platform: Platform, secrets: SecretReader, archive: Archive, install: str) -> None:
         self._platform = platform
+        self._install = install  # the tag's truth: a program that starts a workflow need not know it
         self._secrets = secrets
         self._archive = archive
 
@@ -98,14 +99,15 @@ class ContainerActivities:
         """Rent under the launch's key, unless it is too late to send; idempotent."""
         with translated():
             async with beating():
-                command = await self._secrets.command(request.launch)
+                launch = request.launch.model_copy(update={"install": self._install})
+                command = await self._secrets.command(launch)
                 if time.time() + SEND_MARGIN_S > request.deadline:
                     raise Unavailable("too late to send: the answer would come after the workflow gave up on it")
                 try:
-                    return await self._platform.create(request.launch, request.offer, command)
+                    return await self._platform.create(launch, request.offer, command)
                 except (OutOfCapacity, QuotaExceeded, AuthFailed, Rejected):
                     # A refusal of a repeated request says nothing about the first one, which may have been granted.
-                    earlier = await self._platform.find(request.launch.key) if activity.info().attempt > 1 else []
+                    earlier = await self._platform.find(launch.key) if activity.info().attempt > 1 else []
                     if earlier:
                         return earlier
                     raise

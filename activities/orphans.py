@@ -37,7 +37,7 @@ class Orphans:
         found = [key for key, instance in mine.items() if key not in owned and await self._ownerless(instance)]
         self.suspects = {key: self.suspects.get(key, now) for key in found}
         due = [key for key, since in self.suspects.items() if now - since >= self._grace_s]
-        self.alarm = await self._why_not(len(due), len(mine))
+        self.alarm = await self._why_not(len(self.suspects), len(mine)) if due else None
         if self.alarm:
             log.error("orphans of %s: %s", self._platform.account, self.alarm)
             return
@@ -62,13 +62,11 @@ class Orphans:
             return False
         return row.metadata.id != instance.life or instance.key not in row.rentals
 
-    async def _why_not(self, due: int, listed: int) -> str | None:
-        """Why nothing is destroyed now; None when it may be."""
-        if not due:
-            return None
+    async def _why_not(self, suspects: int, listed: int) -> str | None:
+        """Why nothing is destroyed now; None when it may be. Many suspects at once are more likely our mistake."""
         limit = max(DESTROYED_AT_ONCE, int(listed * SHARE_DESTROYED_AT_ONCE))
-        if due > limit:
-            return f"{due} of {listed} instances seem to be orphans, more than {limit} at once: look before you destroy"
+        if suspects > limit:
+            return f"{suspects} of {listed} instances look like orphans, more than {limit} at once: destroying nothing"
         try:
             description = await self._client.get_workflow_handle(INSTALL_WORKFLOW).describe(
                 rpc_timeout=temporal.RPC_TIMEOUT

@@ -45,6 +45,11 @@ class Pace:
         return cls(budget, budget)
 
     @classmethod
+    def fetching(cls, budget: timedelta) -> Pace:
+        """As long as bytes come; a registry that does not answer is soon reported rather than waited for."""
+        return cls(budget, budget, timedelta(seconds=2), timedelta(seconds=10), tries=4)
+
+    @classmethod
     def few(cls, budget: timedelta) -> Pace:
         """Worth a few tries, but nothing waits for it for ever."""
         return cls(budget, budget, tries=3)

@@ -17,11 +17,12 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from activities.failures import translated
 from activities.heartbeat import beating
 from activities.orphans import Orphans
 from activities.platforms.base import Platform, Watches
 from nebulous import temporal
-from nebulous.errors import NebulousError
+from nebulous.errors import NebulousError, Unavailable
 from nebulous.ids import platform_workflow
 from nebulous.models.base import Record
 from nebulous.models.containers import WATCHED
@@ -62,8 +63,19 @@ class SweepActivities:
     async def sweep(self, request: SweepRequest) -> None:
         """Watch until cancelled; heartbeats say when it last compared everything."""
         async with beating() as say:
-            sweep = Sweep(self._client, self._platform, self._install, self._pace)
-            await sweep.run(say)
+            sweep = asyncio.create_task(Sweep(self._client, self._platform, self._install, self._pace).run(say))
+            leaving = asyncio.create_task(activity.wait_for_worker_shutdown())
+            try:
+                await asyncio.wait({sweep, leaving}, return_when=asyncio.FIRST_COMPLETED)
+                if sweep.done():
+                    sweep.result()
+                with translated():
+                    raise Unavailable("this worker process shuts down")
+            finally:
+                for task in (sweep, leaving):
+                    task.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await task
 
 
 class Sweep:

@@ -7,10 +7,11 @@ as the class of `nebulous.errors` that its `error.type` names.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -167,9 +168,9 @@ class Api:
         """What happened to a resource: `events` and `attempts`, oldest first."""
         return self.read(f"{place.path}/events", owner=place.owner)
 
-    def logs(self, place: Place, *, tail: int | None = None, since: str | None = None) -> Iterator[bytes]:
+    def logs(self, place: Place, *, tail: int | None = None) -> Iterator[bytes]:
         """What the command wrote so far, as it comes."""
-        query = {"owner": place.owner, "tail": tail, "since": since}
+        query = {"owner": place.owner, "tail": tail}
         with self._stream(f"{place.path}/logs", query, READ_TIMEOUT) as chunks:
             yield from chunks
 
@@ -179,7 +180,7 @@ class Api:
         Args:
             place: The container.
             life: Its `metadata.id`; after a cut this life is followed on, and no later one of the same name.
-            start: Where to begin: `tail` (last lines), `since` or `offset` (bytes); default everything.
+            start: Where to begin: `tail` (last lines) or `offset` (of another `LogFollow`); default everything.
         """
         again = Place(place.plural, life, owner=place.owner) if life else place
 
@@ -201,7 +202,7 @@ class Api:
             try:
                 reply = self._http.request(method, path, params=_given(query), json=body, headers=headers)
             except httpx.TransportError as error:
-                if pause is None or isinstance(error, httpx.UnsupportedProtocol):
+                if pause is None or isinstance(error, (httpx.UnsupportedProtocol, httpx.ReadTimeout)):
                     raise self._unreachable(error) from error
                 time.sleep(pause)
                 continue
@@ -220,7 +221,7 @@ class Api:
         raise _failure(reply)
 
     @contextmanager
-    def _stream(self, path: str, query: Json, silence: timedelta) -> Iterator[Iterator[bytes]]:
+    def _stream(self, path: str, query: Json, silence: timedelta) -> Generator[Iterator[bytes]]:
         """A reply as it comes, closed whatever happens; a break is Unreachable, here and in the middle."""
         limits = httpx.Timeout(silence.total_seconds(), connect=CONNECT_TIMEOUT.total_seconds())
         try:
@@ -232,7 +233,7 @@ class Api:
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: Exception) -> Unreachable:
-        why = str(error) or type(error).__name__
+        why = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
         hint = (
             "start one with `nebu serve`, or name another with `nebu login --url URL`"
             if contexts.is_loopback(self.server)
@@ -287,9 +288,7 @@ def _foreign_failure(reply: httpx.Response) -> NebulousError:
     """Something that is not our API answered: a proxy, a gateway, another program on that port."""
     what = f"{reply.request.method} {reply.url} answered {reply.status_code} {reply.reason_phrase}"
     if reply.has_redirect_location:
-        return Rejected(
-            f"{what}, a redirect to {reply.headers['Location']}", "log in there: nebu login --url URL"
-        )
+        return Rejected(f"{what}, a redirect to {reply.headers['Location']}", "log in there: nebu login --url URL")
     if reply.status_code in {401, 403}:
         return _class_for(reply.status_code)(what, "log in with `nebu login`")
     return _class_for(reply.status_code)(what, "is a Nebulous API there? check the address: nebu config show")

@@ -83,9 +83,7 @@ class Contexts:
         for name, context in self.known.items():
             lines.append(f"  {name}:")
             values = asdict(context)
-            lines += [
-                f"    {key}: {json.dumps(values[key])}" for key in values if key != "name" and values[key]
-            ]
+            lines += [f"    {key}: {json.dumps(values[key])}" for key in values if key != "name" and values[key]]
         return "\n".join(lines) + "\n"
 
 
@@ -106,17 +104,12 @@ def load() -> Contexts:
     except FileNotFoundError:
         return Contexts(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise Rejected(
-            f"cannot read {path}: {error}", "mend the file, or name another in NEBU_CONFIG"
-        ) from error
+        raise Rejected(f"cannot read {path}: {error}", "mend the file, or name another in NEBU_CONFIG") from error
     data = _parse(text, path)
     contexts: object = data.get("contexts") or {}
     if not isinstance(contexts, dict):
         raise _malformed(path, "`contexts` should map names to {server, token}")
-    known = {
-        str(name): _context(str(name), value, path)
-        for name, value in cast("dict[Any, Any]", contexts).items()
-    }
+    known = {str(name): _context(str(name), value, path) for name, value in cast("dict[Any, Any]", contexts).items()}
     current = data.get("current")
     return Contexts(path, str(current) if current is not None else None, known)
 
@@ -148,22 +141,18 @@ def server_url(text: str) -> str:
     Raises:
         Rejected: It is no address of a server.
     """
-    url = text.strip().rstrip("/")
+    url = text.strip()
     if "://" not in url:
         host = urlsplit(f"//{url}").hostname
         url = f"{'http' if host in _LOOPBACK else 'https'}://{url}"
     try:
         parts = urlsplit(url)
-        usable = (
-            parts.scheme in {"http", "https"}
-            and bool(parts.hostname)
-            and (parts.port is None or parts.port > 0)
-        )
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:  # the port is no number
         usable = False
     if not usable or any(character.isspace() for character in url):
         raise Rejected(f"{text!r} is not the address of a server", "write it like http://127.0.0.1:3000")
-    return url
+    return url.rstrip("/")
 
 
 def is_loopback(server: str) -> bool:
@@ -223,6 +212,4 @@ def _plain(text: str) -> dict[str, Any] | None:
 
 
 def _malformed(path: Path, why: str) -> Rejected:
-    return Rejected(
-        f"{path} is malformed: {why}", "mend it, or delete it and run `nebu login` (or `nebu serve`)"
-    )
+    return Rejected(f"{path} is malformed: {why}", "mend it, or delete it and run `nebu login` (or `nebu serve`)")

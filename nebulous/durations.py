@@ -20,10 +20,11 @@ def parse(text: str) -> timedelta:
     parts = _PART.findall(compact)
     if not parts or _PART.sub("", compact).strip():
         raise ValueError(f"{text!r} is not a duration: write a number with a unit, such as 30s, 5m, 1h30m or 7d")
-    total = timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
-    if total > LONGEST:
-        raise ValueError(f"{text!r} is longer than ten years, the longest duration")
-    return total
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if seconds > LONGEST.total_seconds():
+        shown = text if len(text) <= 40 else f"{text[:39]}…"
+        raise ValueError(f"{shown!r} is longer than ten years, the longest duration")
+    return timedelta(seconds=seconds)
 
 
 def render(span: timedelta | float) -> str:

@@ -19,6 +19,9 @@ TAG_INSTALL = "nebulous-install"
 TAG_WORKFLOW = "nebulous-workflow"
 TAG_ID = "nebulous-id"
 TAG_KEY = "nebulous-key"
+#: docker only: what shares a network (`organization/namespace`), and which GPUs a container holds (`0,1`).
+TAG_NAMESPACE = "nebulous-namespace"
+TAG_GPUS = "nebulous-gpus"
 
 DEFAULT_NAMESPACE = "default"
 LOCAL_ORGANIZATION = "local"
@@ -68,7 +71,7 @@ def check_name(name: str, what: str = "name") -> str:
     """
     if len(name) > 63:
         raise ValueError(f"{what} {name[:20] + '…'!r} has {len(name)} characters; at most 63 are allowed")
-    if not NAME.match(name):
+    if not NAME.fullmatch(name):
         raise ValueError(
             f"{what} {name!r} is not allowed: use letters, digits, '-', '_' and '.', "
             "beginning and ending with a letter or digit"

@@ -19,9 +19,7 @@ def kept(path: Path) -> bytes:
         _make(path)
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
-        raise ValueError(
-            f"{str(path)!r} holds {len(key)} bytes, not a key of {KEY_BYTES}: restore it from a backup"
-        )
+        raise ValueError(f"{str(path)!r} holds {len(key)} bytes, not a key of {KEY_BYTES}: restore it from a backup")
     return key
 
 
@@ -36,7 +34,7 @@ def _make(path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         try:
-            draft.hardlink_to(path)
+            path.hardlink_to(draft)
         except FileExistsError:
             return
     finally:

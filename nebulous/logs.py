@@ -1,7 +1,7 @@
 """A followed log on the client's side: server-sent events in, the command's bytes out, whatever breaks between.
 
-The server counts bytes from the beginning of the log and sends the count with every chunk, so a connection
-that was cut goes on at exactly that byte.
+With every chunk the server says which place in the log comes after it, so a connection that was cut goes on at
+exactly that byte.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class LogFollow:
         self._resumed = False
         #: `status`, `reason` and `exit_code`, once the log has ended.
         self.end: dict[str, Any] | None = None
-        #: Bytes received so far, counted from the beginning of the log; None before the first.
+        #: The place after the last byte received, as the server counts; None before the first.
         self.offset: int | None = query.get("offset")
         #: Called with what the server says while there is nothing to read yet.
         self.comment: Callable[[str], None] = lambda _: None

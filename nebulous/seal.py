@@ -63,9 +63,7 @@ def unseal(key: bytes, address: Address | str, sealed: str) -> str:
     sealed_by, _, body = rest.partition(":")
     hint = "restore DATA_DIR/keys/secrets (or NEBU_SECRET_KEY), or delete the secret and create it again"
     if version == _VERSION and sealed_by != key_id(key):
-        raise Rejected(
-            f"{str(address)!r} was sealed with key {sealed_by!r}, this server has {key_id(key)!r}", hint
-        )
+        raise Rejected(f"{str(address)!r} was sealed with key {sealed_by!r}, this server has {key_id(key)!r}", hint)
     try:
         raw = base64.b64decode(body, validate=True)
         return AESGCM(key).decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], _bound(address)).decode()

@@ -40,20 +40,18 @@ CONNECTIONS = 2000
 
 def connect(url: str) -> Redis:
     """A client for sessions and streams: bytes in, bytes out, with room for blocking reads."""
-    return Redis.from_url(
-        url, protocol=2, max_connections=CONNECTIONS, socket_timeout=10, socket_connect_timeout=3
-    )
+    return Redis.from_url(url, protocol=2, max_connections=CONNECTIONS, socket_timeout=10, socket_connect_timeout=3)
 
 
 class SessionRequest(Record):
     """What a reader asks of the worker that serves a platform's queue."""
 
     id: str = Field(default_factory=ids.new_id)
-    kind: Literal["logs"] = "logs"
+    kind: Literal["logs", "tail"] = "logs"  # tail: only say, in `hello`, where the last lines begin
     key: str  # the rental's
     follow: bool = False
-    tail: int | None = None  # the last so many lines; else from `offset`
-    offset: int = 0  # bytes
+    offset: int = 0  # bytes to leave out
+    tail: int = 0  # lines
     expires_at: float = Field(default_factory=lambda: time.time() + TAKEN_WITHIN_S)  # nobody waits after this
 
     @property
@@ -100,6 +98,9 @@ class Chunk:
 
     offset: int
     data: bytes
+
+
+_leaving: set[asyncio.Task[None]] = set()  # the event loop itself keeps only weak references
 
 
 class Session:
@@ -210,8 +211,15 @@ class Session:
                 await self._redis.xdel(self._request.stream, *entries)
 
     async def _close(self) -> None:
+        """Let the relay know that nobody reads; a task of its own, because we may be in the midst of a cancel."""
         if self._renewal:
             self._renewal.cancel()
+        leaving = asyncio.create_task(self._leave())
+        _leaving.add(leaving)
+        leaving.add_done_callback(_leaving.discard)
+        await asyncio.shield(leaving)
+
+    async def _leave(self) -> None:
         with contextlib.suppress(RedisError):
             await self._redis.delete(self._request.lease, self._request.stream)
 

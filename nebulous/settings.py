@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default=Path("~/.nebu/server"), description="state of the embedded engine, logs, keys")
 
     temporal_address: str | None = Field(default=None, description="host:port of a Temporal server; default: embedded")
+    embedded: bool = Field(
+        default=False, description="set by `nebu serve` for its children: the engine is ours to shape"
+    )
     temporal_namespace: str = Field(default="default", description="Temporal namespace that holds this install")
     temporal_port: int = Field(
         default=7233, ge=0, le=65535, description="port of the embedded Temporal; 0: any free one"

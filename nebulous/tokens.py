@@ -51,9 +51,7 @@ def signing_key(settings: Settings) -> bytes:
         return keys.kept(settings.data / "keys" / "signing")
     key = settings.signing_key.encode()
     if len(key) < _SHORTEST_KEY:
-        raise ValueError(
-            f"NEBU_SIGNING_KEY has {len(key)} bytes; it needs {_SHORTEST_KEY}: try `openssl rand -hex 32`"
-        )
+        raise ValueError(f"NEBU_SIGNING_KEY has {len(key)} bytes; it needs {_SHORTEST_KEY}: try `openssl rand -hex 32`")
     return key
 
 

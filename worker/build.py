@@ -96,7 +96,7 @@ class Parts:
         """The hands of one platform account."""
         archive = Archive(self.settings.archive_dir)
         secrets = SecretReader(self.client, secret_key(self.settings))
-        containers = ContainerActivities(platform, secrets, archive)
+        containers = ContainerActivities(platform, secrets, archive, self.install)
         pace = SweepPace(self.settings.full_sweep_s, self.settings.orphan_grace_s)
         sweeps = SweepActivities(self.client, platform, self.install, pace)
         activities: list[Any] = [

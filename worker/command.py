@@ -7,15 +7,20 @@ import logging
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from redis.asyncio import Redis
+from temporalio.client import Client
 
-from nebulous import temporal
+from nebulous import sessions, temporal
 from nebulous.settings import Settings
 from worker.build import running
+from worker.embedded import prepare
+
+UNREACHABLE = 5  # exit code
+CONNECT_LIMIT_S = 15.0
 
 
 def command(
@@ -35,15 +40,30 @@ async def _main(settings: Settings, ready_file: Path | None) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    try:
-        client = await temporal.connect(settings.temporal_address, settings.temporal_namespace)
-    except RuntimeError as error:
-        typer.echo(f"cannot reach Temporal: {error}; set NEBU_TEMPORAL_ADDRESS, or use `nebu serve`", err=True)
-        return 5
-    await temporal.register_search_attributes(client)
-    redis = Redis.from_url(settings.redis_url) if settings.redis_url else None
+    client = await _connect(settings)
+    if client is None:
+        return UNREACHABLE
+    if settings.embedded:
+        await prepare(client, settings.retention_days)
+    else:
+        await temporal.register_search_attributes(client)
+    redis = sessions.connect(settings.redis_url) if settings.redis_url else None
     async with running(settings, client, redis):
         if ready_file:
             ready_file.write_text(str(os.getpid()))
         await stop.wait()
     return 0
+
+
+async def _connect(settings: Settings) -> Client | None:
+    """Connect, giving an engine that starts at the same time a while; None with a message when it does not answer."""
+    end = time.monotonic() + CONNECT_LIMIT_S
+    while True:
+        try:
+            return await temporal.connect(settings.temporal_address, settings.temporal_namespace)
+        except RuntimeError as error:
+            if time.monotonic() > end:
+                typer.echo(f"Temporal does not answer: {error}", err=True)
+                typer.echo("set NEBU_TEMPORAL_ADDRESS to a server that runs, or use `nebu serve`", err=True)
+                return None
+            await asyncio.sleep(0.1)

@@ -61,7 +61,7 @@ async def platforms_to_host(client: Client, settings: Settings, install: str) ->
     if settings.docker_enabled:
         from activities.platforms.docker import DockerPlatform
 
-        hosted.append(DockerPlatform(host, install, settings.docker_host, settings.docker_subnets))
+        hosted.append(DockerPlatform(host, install, settings.docker_host, settings.docker_subnets, settings.data))
     return hosted
 
 

@@ -92,30 +92,25 @@ class SessionRelay:
     async def _answer(self, relay: Relay, request: SessionRequest) -> None:
         try:
             if len(self._running) > SESSIONS_AT_ONCE:
-                raise RateLimited(
-                    f"{SESSIONS_AT_ONCE} sessions are open on this worker", "close some, or try again"
-                )
+                raise RateLimited(f"{SESSIONS_AT_ONCE} sessions are open on this worker", "close some, or try again")
             await self._relay_logs(relay, request)
         except NebulousError as error:
             await relay.fail(error)
         except (RedisError, asyncio.CancelledError):
             raise
         except Exception as error:
-            await relay.fail(
-                Unavailable(f"the worker could not read the logs: {error}", "its own log says more")
-            )
+            await relay.fail(Unavailable(f"the worker could not read the logs: {error}", "its own log says more"))
             raise
         else:
             await relay.end()
 
     async def _relay_logs(self, relay: Relay, request: SessionRequest) -> None:
         instance = await self._instance(request.key)
-        start = Hello(request.offset)
-        if request.tail is not None:
-            start = await last_lines(self._platform.logs(instance), request.tail)
-        await relay.hello(start)
+        if request.kind == "tail":
+            return await relay.hello(await last_lines(self._platform.logs(instance), request.tail))
+        await relay.hello(Hello(request.offset))
         pieces: Pieces = asyncio.Queue(READ_AHEAD)
-        reading = asyncio.create_task(self._read_ahead(instance, request.follow, start.offset, pieces))
+        reading = asyncio.create_task(self._read_ahead(instance, request.follow, request.offset, pieces))
         try:
             await _forward(pieces, relay)
         finally:

@@ -99,7 +99,7 @@ class ContainerLife(Entity[ContainerState]):
             "attempts": [line.model_dump(mode="json") for line in self.state.attempts],
         }
 
-    # --- outcome, and small words for the phases ----------------------------------------------------------------------------------
+    # --- outcome, and small words for the phases --------------------------------------------------------
 
     def finish(self, ending: Ending) -> str:
         """Write the outcome, once; while deleting, the word stays `stopping` until the proof."""

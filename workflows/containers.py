@@ -48,6 +48,7 @@ CREATE_BUDGET = timedelta(minutes=3)
 PREPARE_BUDGET = timedelta(hours=2)  # a 60 GB image over a slow line
 ARCHIVE_BUDGET = timedelta(minutes=10)
 STOP_MARGIN = timedelta(seconds=60)
+SHORTEST_TRY, LONGEST_TRY = timedelta(seconds=1), timedelta(days=1)  # of starting the command
 STEADY = timedelta(minutes=10)  # a command that ran this long is restarted without back-off
 
 NOTHING_RENTED = (OutOfCapacity, QuotaExceeded, AuthFailed, Rejected)
@@ -120,16 +121,16 @@ class ContainerWorkflow(ContainerLife):
             pulled = await self.race(
                 ContainerActivities.prepare,
                 LaunchRequest(launch=launch, offer=offer),
-                Pace.long(PREPARE_BUDGET),
+                Pace.fetching(PREPARE_BUDGET),
                 summary=f"fetch {state.container.image}",
                 queue=platform_queue(offer.account),
                 until=self.leaving,
-                deadline=moment(state.provision_by),
             )
             if pulled is None:
-                return self._overdue() or "renting"
+                return "renting"
             if isinstance(pulled, Failure):
                 return self._refused(offer, pulled)
+            state.provision_by = stamp(workflow.now() + state.container.provision_span)  # pulling is not searching
         return await self._rent(offer, launch)
 
     async def _rent(self, offer: Offer, launch: Launch) -> str:
@@ -237,22 +238,18 @@ class ContainerWorkflow(ContainerLife):
         return await self._start("booting")
 
     async def _start(self, phase: str) -> str:
-        state = self.state
-        instance = self.instance()
+        state, instance = self.state, self.instance()
         late = moment(state.provision_by) if phase == "booting" else None
+        budget = max(late - workflow.now(), SHORTEST_TRY) if late else LONGEST_TRY
         answer = await self.race(
             ContainerActivities.start,
             RunRequest(launch=self.launch(self.offer(), instance.key), instance=instance),
-            Pace.polling(timedelta(days=1)),
+            Pace.polling(budget),
             summary="start the command",
             queue=platform_queue(instance.account),
             until=lambda: self.leaving() or self.gone(),
-            deadline=late,
         )
         if answer is None:
-            if late and workflow.now() >= late and not self.leaving():
-                state.failure = state.failure or f"NotReady: {self.place()} did not become ready"
-                return self._overdue() or phase
             return phase
         if isinstance(answer, Failure):
             return self._not_started(answer, phase)
@@ -265,10 +262,8 @@ class ContainerWorkflow(ContainerLife):
         if failure.isa(NotFound):
             self.lose("lost", str(failure))
             return "recovering"
-        if failure.type == "NoWorker":  # unreachable is not dead
-            return phase
-        self.lose("lost", str(failure))
-        return "recovering"
+        self.state.failure = f"{failure.type}: {self.place()} did not start: {failure}"
+        return self._overdue() or phase  # unreachable is not dead: try again until the time is over
 
     def _started(self, instance: Instance) -> str:
         state, status, now = self.state, self.state.status, workflow.now()
@@ -291,6 +286,8 @@ class ContainerWorkflow(ContainerLife):
         if limit and not state.run_by:
             state.run_by = stamp(now + limit)
         self.record("Started", f"the command runs on {self.place()}")
+        if state.container.image and Feature.NO_IMAGE in self.offer().features:
+            state.condition("ImageIgnored", "True", "NoImage", f"{self.place()} runs commands on the host itself")
         self.show(Status.RUNNING, "Started", "")
         return "running"
 
@@ -397,7 +394,8 @@ class ContainerWorkflow(ContainerLife):
         """End the command gently, then not; the outcome follows."""
         state = self.state
         ending = state.ending or Ending(status=Status.STOPPED, reason="StoppedByUser")
-        self.show(Status.STOPPING, ending.reason, "deleting" if state.deleting else "stopping the command")
+        reason = "Deleting" if state.deleting else ending.reason
+        self.show(Status.STOPPING, reason, "stopping the command")
         if state.instance:
             stopped = await self._stop_command()
             if isinstance(stopped, Failure):

@@ -88,9 +88,6 @@ class Entity(Generic[S]):
         """True when nothing more happens by itself: a new life may begin under the name."""
         return False
 
-    def leave(self) -> None:
-        """Hook: the user wants it deleted; `state.deleting` is set already."""
-
     def same(self, spec: dict[str, Any]) -> bool:
         """True when `spec` asks for what this life is."""
         return spec == self.state.spec
@@ -155,10 +152,8 @@ class Entity(Generic[S]):
                 self._want_deleted("Cancelled", "cancelled through Temporal: this means delete")
 
     async def _loop(self) -> None:
-        self.publish()
         while step := self.steps().get(self.state.phase):
-            self.state.phase = await step()
-            self.publish()
+            self.state.phase = await step()  # whatever waits publishes first, so nothing is published twice in one task
             await self.continue_when_suggested()
         await workflow.wait_condition(workflow.all_handlers_finished)
         if self.state.next:
@@ -208,9 +203,8 @@ class Entity(Generic[S]):
         summary: str,
         queue: str,
         until: Callable[[], bool],
-        deadline: datetime | None = None,
     ) -> R | Failure | None:
-        """Like `act`, but let go of it when `until` becomes true, at the deadline, or to continue as new (None).
+        """Like `act`, but let go of it when `until` becomes true, or to continue as new (None).
 
         Only for what is harmless to repeat and to abandon.
         """
@@ -218,7 +212,7 @@ class Entity(Generic[S]):
         handle = workflow.start_activity_method(
             activity, request, task_queue=queue, summary=summary, **self._options(pace)
         )
-        await self.wait(lambda: handle.done() or until(), deadline, summary=f"{summary}: at most until then")
+        await self.wait(lambda: handle.done() or until())
         if not handle.done():
             handle.cancel()
             return None
@@ -336,8 +330,9 @@ class Entity(Generic[S]):
     def _want_deleted(self, reason: str, message: str) -> None:
         if not self.state.deleting:
             self.state.deleting = True
+            self.state.metadata.deleted_at = int(workflow.now().timestamp())
             self.record(reason, message)
-        self.leave()
+            self.publish()
 
     def addressed(self, request: Mapping[str, Any]) -> bool:
         """True when a message means this life: it names its id, or none."""

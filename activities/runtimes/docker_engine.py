@@ -7,17 +7,16 @@ What the calls mean is in `docker.py`.
 
 from __future__ import annotations
 
-import asyncio
 import json
+import os
 import struct
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import aiohttp
 from aiodocker import Docker
 from aiodocker.exceptions import DockerContextError
-from yarl import URL
 
 from nebulous.errors import AuthFailed, Conflict, NebulousError, NotFound, Rejected, Unavailable
 
@@ -27,13 +26,20 @@ CONNECT_S = 5.0
 CALL_S = 30.0
 DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
 START_IT = "start it (sudo systemctl start docker, or open Docker Desktop) or set NEBU_DOCKER_HOST"
-LET_US_IN = "add this user to the group docker (sudo usermod -aG docker $USER, then log in again) or set NEBU_DOCKER_HOST"
+LET_US_IN = (
+    "add this user to the group docker (sudo usermod -aG docker $USER, then log in again) or set NEBU_DOCKER_HOST"
+)
 
 _FRAME = struct.Struct(">BxxxL")  # stream, three zeros, length: docs.docker.com/engine/api, ContainerAttach
-_BY_STATUS: dict[int, type[NebulousError]] = {400: Rejected, 401: AuthFailed, 403: Conflict, 404: NotFound, 409: Conflict}
+_BY_STATUS: dict[int, type[NebulousError]] = {
+    400: Rejected,
+    401: AuthFailed,
+    403: AuthFailed,
+    404: NotFound,
+    409: Conflict,
+}
 
 Params = Mapping[str, str | int]
-E = TypeVar("E", bound=NebulousError)
 
 
 class Engine:
@@ -45,7 +51,8 @@ class Engine:
         Args:
             address: unix://, tcp://, https:// or ssh://; default DOCKER_HOST, else Docker's context, else its socket.
         """
-        self._address = address
+        # aiodocker 0.27 would let the CLI's current context win over DOCKER_HOST, which Docker's CLI does not.
+        self._address = address or os.environ.get("DOCKER_HOST") or None
         self._docker: Docker | None = None
         self._version = ""
 
@@ -82,7 +89,7 @@ class Engine:
 
     async def lines(
         self, method: str, path: str, params: Params, headers: Mapping[str, str] | None = None
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncGenerator[dict[str, Any]]:
         """Stream JSON objects until the Engine ends the stream.
 
         Raises:
@@ -93,7 +100,7 @@ class Engine:
                 if line.strip():
                     yield json.loads(line)
 
-    async def frames(self, path: str, params: Params) -> AsyncIterator[bytes]:
+    async def frames(self, path: str, params: Params) -> AsyncGenerator[bytes]:
         """Stream what a container wrote, both outputs in their order, in pieces as large as they arrive.
 
         Raises:
@@ -122,7 +129,7 @@ class Engine:
     ) -> Any:  # noqa: ANN401 - JSON
         docker = self._docker = self._docker or self._connect()
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_S)
-        with _Translated(self):
+        with self._translated():
             url = await self._url(docker, path)
             async with docker.session.request(method, url, params=params, json=body, timeout=timeout) as response:
                 await _check(response)
@@ -132,12 +139,12 @@ class Engine:
     @asynccontextmanager
     async def _stream(
         self, method: str, path: str, params: Params, headers: Mapping[str, str] | None = None
-    ) -> AsyncIterator[aiohttp.StreamReader]:
+    ) -> AsyncGenerator[aiohttp.StreamReader]:
         """Open a stream on a connection of its own: a hundred followers must not starve a delete."""
         docker = self._connect()
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
         try:
-            with _Translated(self):
+            with self._translated():
                 url = await self._url(docker, path)
                 async with docker.session.request(
                     method, url, params=params, headers=headers, timeout=timeout
@@ -151,21 +158,37 @@ class Engine:
         try:
             return Docker(self._address)
         except DockerContextError as error:
-            raise Unavailable(f"Docker's context is broken: {error.message}", "repair it or set NEBU_DOCKER_HOST") from error
+            raise Unavailable(
+                f"Docker's context is broken: {error.message}", "repair it or set NEBU_DOCKER_HOST"
+            ) from error
         except (AssertionError, ValueError) as error:  # its words for "no socket anywhere", and for a bad address
             if self._address:
                 raise Unavailable(f"{self._address!r} is no address of a Docker Engine", START_IT) from error
-            raise self.silent() from error
+            raise self._silent() from error
 
-    async def _url(self, docker: Docker, path: str) -> URL:
+    async def _url(self, docker: Docker, path: str) -> str:
         if not self._version:
             timeout = aiohttp.ClientTimeout(total=CALL_S, sock_connect=CONNECT_S)
-            async with docker.session.get(URL(f"{docker.docker_host}/version"), timeout=timeout) as response:
+            async with docker.session.get(f"{docker.docker_host}/version", timeout=timeout) as response:
                 await _check(response)
                 self._version = negotiated(await response.json())
-        return URL(f"{docker.docker_host}/v{self._version}/{path}")
+        return f"{docker.docker_host}/v{self._version}/{path}"
 
-    def silent(self, why: str = "") -> Unavailable:
+    @contextmanager
+    def _translated(self) -> Generator[None]:
+        """Turn what goes wrong on the line into the errors of this project."""
+        try:
+            yield
+        except aiohttp.ClientConnectorError as error:
+            if isinstance(error.os_error, PermissionError):
+                raise AuthFailed(f"permission denied on Docker's socket {self.address}", LET_US_IN) from error
+            raise self._silent() from error
+        except TimeoutError as error:
+            raise self._silent("no answer in time") from error
+        except (aiohttp.ClientError, OSError, json.JSONDecodeError) as error:
+            raise self._silent(f"the connection broke ({error})") from error
+
+    def _silent(self, why: str = "") -> Unavailable:
         """The error for an Engine that does not answer; forgets what was negotiated, for it may come back newer."""
         self._version = ""
         return Unavailable(f"Docker does not answer at {self.address}" + (f": {why}" if why else ""), START_IT)
@@ -180,6 +203,11 @@ def negotiated(version: Mapping[str, Any]) -> str:
         tuple(map(int, str(version.get(field) or "1.24").split("."))) for field in ("ApiVersion", "MinAPIVersion")
     )
     return ".".join(map(str, max(oldest, min(newest, KNOWN_API))))
+
+
+def part(seen: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """An object inside an answer; the Engine writes null for an empty one."""
+    return seen.get(name) or {}
 
 
 def filters(**wanted: list[str]) -> str:
@@ -211,22 +239,3 @@ def _unframe(waiting: bytearray) -> bytes:
         position = end
     del waiting[:position]
     return bytes(payload)
-
-
-class _Translated:
-    """Turn what goes wrong on the line into the errors of this project."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def __enter__(self) -> None:
-        """Nothing to set up."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Raise the translation, if there is one."""
-        if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, PermissionError):
-            raise AuthFailed(f"permission denied on Docker's socket {self._engine.address}", LET_US_IN) from error
-        if isinstance(error, (aiohttp.ClientConnectorError, asyncio.TimeoutError)):
-            raise self._engine.silent("no answer in time" if isinstance(error, TimeoutError) else "") from error
-        if isinstance(error, (aiohttp.ClientError, OSError, json.JSONDecodeError)):
-            raise self._engine.silent(f"the connection broke ({error})") from error

@@ -51,13 +51,13 @@ WATCHED = frozenset({Status.CREATING, Status.CREATED, Status.RUNNING, Status.RES
 class EnvVar(Spec):
     """One environment variable: a value, or the name of a secret that holds it."""
 
-    key: str
-    value: str | None = None
+    key: str = Field(description="Name of the variable.")
+    value: str | None = Field(default=None, description="Its value, as it is: `$VAR` is not expanded.")
     secret_name: str | None = Field(default=None, description="A secret in the container's namespace.")
 
     @model_validator(mode="after")
     def _one_source(self) -> EnvVar:
-        if not ENV_KEY.match(self.key):
+        if not ENV_KEY.fullmatch(self.key):
             raise ValueError(f"key {self.key!r} is no variable name: use letters, digits and '_'")
         if (self.value is None) == (self.secret_name is None):
             raise ValueError(f"variable {self.key!r} needs either value or secret_name")
@@ -67,26 +67,28 @@ class EnvVar(Spec):
 class VolumePath(Spec):
     """Data that follows the container, synced by rclone."""
 
-    source: str
-    dest: str
-    driver: Literal["RCLONE_SYNC", "RCLONE_COPY", "RCLONE_BISYNC", "RCLONE_MOUNT"] = "RCLONE_SYNC"
-    continuous: bool = False
-    resync: bool = False
-    interval: Duration | None = None
-    include: list[str] | None = None
-    exclude: list[str] | None = None
-    bandwidth: str | None = None
-    delete: bool = False
-    secret: str | None = None
+    source: str = Field(description="Remote or path, such as `s3://bucket/folder`.")
+    dest: str = Field(description="Path in the container, or remote.")
+    driver: Literal["RCLONE_SYNC", "RCLONE_COPY", "RCLONE_BISYNC", "RCLONE_MOUNT"] = Field(
+        default="RCLONE_SYNC", description="How rclone moves the data."
+    )
+    continuous: bool = Field(default=False, description="Keep pushing changes while the command runs.")
+    resync: bool = Field(default=False, description="Rebuild the listings of a two-way sync.")
+    interval: Duration | None = Field(default=None, description="Between two pushes; default 30s.")
+    include: list[str] | None = Field(default=None, description="Patterns of what to move; default everything.")
+    exclude: list[str] | None = Field(default=None, description="Patterns of what to leave out.")
+    bandwidth: str | None = Field(default=None, description="Limit, as rclone writes it: `10M`.")
+    delete: bool = Field(default=False, description="A push also deletes what this life removed.")
+    secret: str | None = Field(default=None, description="Secret with the credentials of the remote.")
 
 
 class Resources(Spec):
     """Processor and memory asked for; memory in GiB, processors in cores."""
 
-    min_cpu: float | None = Field(default=None, gt=0)
-    min_memory: float | None = Field(default=None, gt=0, description="GiB")
-    max_cpu: float | None = Field(default=None, gt=0)
-    max_memory: float | None = Field(default=None, gt=0, description="GiB; more than this and the command is killed")
+    min_cpu: float | None = Field(default=None, gt=0, description="Processors that it gets when others want them too.")
+    min_memory: float | None = Field(default=None, gt=0, description="GiB that it gets when others want them too.")
+    max_cpu: float | None = Field(default=None, gt=0, description="Processors that it never uses more than.")
+    max_memory: float | None = Field(default=None, gt=0, description="GiB; with more than this the command is killed.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Resources:
@@ -100,12 +102,12 @@ class Resources(Spec):
 class Meter(Spec):
     """What is billed for the container: a price, or a percentage on top of the provider's."""
 
-    metric: str
-    unit: Literal["second", "minute", "hour"] = "second"
-    currency: str
-    cost: float | None = Field(default=None, ge=0)
-    costp: float | None = Field(default=None, ge=0, description="percent on top of the provider's price")
-    json_path: str | None = None
+    metric: str = Field(description="What is counted: `runtime`.")
+    unit: Literal["second", "minute", "hour"] = Field(default="second", description="Per what the price is.")
+    currency: str = Field(description="Of the price, such as `USD`.")
+    cost: float | None = Field(default=None, ge=0, description="Price per unit.")
+    costp: float | None = Field(default=None, ge=0, description="Percent on top of the provider's price.")
+    json_path: str | None = Field(default=None, description="Where the number stands in a response.")
 
     @model_validator(mode="after")
     def _one_price(self) -> Meter:
@@ -117,22 +119,22 @@ class Meter(Spec):
 class Port(Spec):
     """A port that the command listens on."""
 
-    port: int = Field(ge=1, le=65535)
-    protocol: Literal["tcp", "udp", "http"] = "tcp"
-    public: bool = False
+    port: int = Field(ge=1, le=65535, description="Number in the container.")
+    protocol: Literal["tcp", "udp", "http"] = Field(default="tcp", description="What is spoken on it.")
+    public: bool = Field(default=False, description="Open it to the internet.")
 
 
 class HealthCheck(Spec):
     """How to tell that the command is ready: an HTTP path or a command."""
 
-    path: str | None = None
-    command: str | list[str] | None = None
-    port: int | None = Field(default=None, ge=1, le=65535)
-    protocol: Literal["http", "https"] = "http"
-    interval: Duration = "10s"
-    timeout: Duration = "5s"
-    retries: int = Field(default=3, ge=1)
-    start_period: Duration = "0s"
+    path: str | None = Field(default=None, description="HTTP path that answers 2xx or 3xx when ready.")
+    command: str | list[str] | None = Field(default=None, description="Command that exits 0 when ready.")
+    port: int | None = Field(default=None, ge=1, le=65535, description="Where the path is asked for.")
+    protocol: Literal["http", "https"] = Field(default="http", description="How it is asked for.")
+    interval: Duration = Field(default="10s", description="Between two checks.")
+    timeout: Duration = Field(default="5s", description="Longest wait for one answer.")
+    retries: int = Field(default=3, ge=1, description="Failures in a row until it counts as not ready.")
+    start_period: Duration = Field(default="0s", description="Failures this early do not count.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> HealthCheck:
@@ -144,16 +146,16 @@ class HealthCheck(Spec):
 class SshKey(Spec):
     """A public key that `nebu ssh` accepts beside the caller's own."""
 
-    public_key: str | None = None
-    public_key_secret: str | None = None
-    copy_local: bool | None = None
+    public_key: str | None = Field(default=None, description="The key, as in authorized_keys.")
+    public_key_secret: str | None = Field(default=None, description="Secret that holds the key.")
+    copy_local: bool | None = Field(default=None, description="The original's field; accepted, and without effect.")
 
 
 class Registry(Spec):
     """How to log in to the image's registry."""
 
-    username: str
-    password_secret: str
+    username: str = Field(description="Of the account at the registry.")
+    password_secret: str = Field(description="Secret with its password or token.")
 
 
 class ContainerSpec(Spec):
@@ -162,20 +164,22 @@ class ContainerSpec(Spec):
     aliases: ClassVar[dict[str, str]] = {"env": "env_vars"}
 
     kind: Literal["Container"] = "Container"
-    metadata: MetadataRequest | None = None
+    metadata: MetadataRequest | None = Field(default=None, description="Name, place and labels.")
     image: str | None = Field(default=None, description="Container image; `local` runs on the host and ignores it.")
     command: str | Annotated[list[str], Field(min_length=1)] | None = Field(
         default=None, description="A string runs as `/bin/sh -c`, a list as it is; both replace ENTRYPOINT and CMD."
     )
     args: list[str] | None = Field(default=None, description="Given to the image's own ENTRYPOINT.")
     platform: str | None = Field(default=None, description="runpod, ec2, gce, docker, local or sim; default: chosen.")
-    env_vars: list[EnvVar] | None = None
-    volumes: list[VolumePath] | None = None
+    env_vars: list[EnvVar] | None = Field(default=None, description="Variables of the command.")
+    volumes: list[VolumePath] | None = Field(default=None, description="Data that follows the container.")
     accelerators: list[str] | None = Field(default=None, description='"COUNT:NAME", in order of preference.')
-    resources: Resources | None = None
+    resources: Resources | None = Field(default=None, description="Processors and memory.")
     queue: str | None = Field(default=None, description="Name of the FIFO queue to wait in.")
     priority: int | None = Field(default=None, description="Within the queue, higher first.")
-    restart: Literal["Never", "OnFailure", "Always"] = "Never"
+    restart: Literal["Never", "OnFailure", "Always"] = Field(
+        default="Never", description="When the command is started again."
+    )
     max_retries: int | None = Field(
         default=None, ge=0, description="Restarts; default 3 for OnFailure, no limit for Always."
     )
@@ -183,20 +187,22 @@ class ContainerSpec(Spec):
     stop_grace: Duration | None = Field(default=None, description="Between SIGTERM and SIGKILL; default 30s.")
     provision_timeout: Duration | None = Field(default=None, description="Longest wait for a machine; default 1h.")
     ttl_after_finished: Duration | None = Field(default=None, description="Keep row and logs; default 7d.")
-    meters: list[Meter] | None = None
-    ports: list[Port] | None = None
-    health_check: HealthCheck | None = None
-    ssh_keys: list[SshKey] | None = None
-    spot: bool | None = None
-    regions: list[str] | None = None
-    max_usd_per_hour: float | None = Field(default=None, gt=0)
-    disk: float | None = Field(default=None, gt=0, description="GiB")
-    shm_size: float | None = Field(default=None, gt=0, description="GiB of /dev/shm")
-    registry: Registry | None = None
+    meters: list[Meter] | None = Field(default=None, description="What is billed.")
+    ports: list[Port] | None = Field(default=None, description="What the command listens on.")
+    health_check: HealthCheck | None = Field(default=None, description="How to tell that it is ready.")
+    ssh_keys: list[SshKey] | None = Field(default=None, description="Who may log in beside the caller.")
+    spot: bool | None = Field(default=None, description="Take machines that the cloud may take back.")
+    regions: list[str] | None = Field(default=None, description="Only in these; default anywhere.")
+    max_usd_per_hour: float | None = Field(
+        default=None, gt=0, description="Pay no more than this; leaves out unknown prices."
+    )
+    disk: float | None = Field(default=None, gt=0, description="GiB of disk.")
+    shm_size: float | None = Field(default=None, gt=0, description="GiB of /dev/shm.")
+    registry: Registry | None = Field(default=None, description="Login at the registry of the image.")
     keep_on_failure: Duration | None = Field(default=None, description="Keep the machine this long after a failure.")
     notify: str | None = Field(default=None, description="URL called on outcome and recovery.")
-    proxy_port: int | None = None
-    authz: dict[str, Any] | None = None
+    proxy_port: int | None = Field(default=None, description="The original's field; accepted when null.")
+    authz: dict[str, Any] | None = Field(default=None, description="The original's field; accepted when null.")
 
     @field_validator("command")
     @classmethod
@@ -290,7 +296,7 @@ def parse_accelerator(entry: str) -> tuple[int, str]:
     Raises:
         ValueError: The entry is not COUNT:NAME with a count of at least 1.
     """
-    match = ACCELERATOR.match(entry)
+    match = ACCELERATOR.fullmatch(entry)
     if not match or int(match[1]) < 1:
         raise ValueError(f"{entry!r} is not COUNT:NAME; write for example '1:A100' or '8:H100'")
     return int(match[1]), match[2]

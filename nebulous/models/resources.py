@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from nebulous import ids
 from nebulous.models.base import Record, Spec
@@ -36,21 +36,45 @@ class MetadataRequest(Spec):
         owner, name = ids.split_owner(self.name)
         if owner and self.owner and owner.lower() != self.owner.lower():
             raise ValueError(f"name {self.name!r} says organization {owner!r}, owner says {self.owner!r}")
-        self.owner, self.name = owner or self.owner, ids.check_name(name)
+        self.owner, self.name = owner or self.owner, name
         return self
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str | None) -> str | None:
+        if name is not None:
+            owner, rest = ids.split_owner(name)
+            ids.check_name(rest)
+            if owner:
+                ids.check_name(owner, "organization")
+        return name
 
     @field_validator("namespace", "owner")
     @classmethod
-    def _check_names(cls, value: str | None) -> str | None:
-        return value if value in (None, "", "-") else ids.check_name(str(value), "namespace or owner")
+    def _check_names(cls, value: str | None, info: ValidationInfo) -> str | None:
+        return value if value in (None, "", "-") else ids.check_name(str(value), str(info.field_name))
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _write_labels(cls, labels: object) -> object:
+        """Numbers and booleans become text: `exit_code: 3` is a label as people write it."""
+        if not isinstance(labels, dict):
+            return labels
+        return {key: _written(value) for key, value in cast("dict[str, object]", labels).items()}
 
     @field_validator("labels")
     @classmethod
     def _check_labels(cls, labels: Labels | None) -> Labels | None:
         for key, value in (labels or {}).items():
-            if not key or "=" in key or len(key) + len(value) > 500:
-                raise ValueError(f"label {key!r} is not allowed: no '=' in the key, at most 500 characters in all")
+            if not key or "=" in key or '"' in key + value or len(key) + len(value) > 500:
+                raise ValueError(f"label {key!r} is not allowed: no '=' in the key, no '\"', at most 500 characters")
         return labels
+
+
+def _written(value: object) -> object:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else value
 
 
 class Metadata(Record):
@@ -66,6 +90,7 @@ class Metadata(Record):
     created_by: str = ""
     created_at: int = 0  # unix seconds
     updated_at: int = 0
+    deleted_at: int | None = None  # unix seconds; when deletion was asked for
 
 
 class Event(Record):

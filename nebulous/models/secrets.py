@@ -16,7 +16,7 @@ class SecretSpec(Spec):
     """What a person sends. `value` is replaced by `sealed` before anything stores it."""
 
     kind: Literal["Secret"] = "Secret"
-    metadata: MetadataRequest | None = None
+    metadata: MetadataRequest | None = Field(default=None, description="Name, place and labels.")
     value: str = Field(max_length=LARGEST_VALUE, description="The secret itself; write-only.")
 
 

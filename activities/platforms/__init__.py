@@ -1,0 +1,1 @@
+"""Who rents instances: `base.py` is the contract, every other file belongs to one platform."""

@@ -1,0 +1,276 @@
+"""The platform `docker`: the Docker Engine of this machine (or of `docker_host`), one container per rental.
+
+The container's name is the rental's key, so the Engine itself refuses to rent twice. How an Engine is spoken to
+stands in `activities/runtimes/docker.py`; namespaces in `docker_networks.py`; GPUs in `docker_gpus.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+from activities.platforms.base import Ask, Command, Progress
+from activities.runtimes import docker_config, docker_gpus
+from activities.runtimes.docker import DockerRuntime, Login
+from activities.runtimes.docker_engine import Engine, part
+from activities.runtimes.docker_networks import Locks, Networks
+from nebulous.errors import AuthFailed, Conflict, NotFound, OutOfCapacity, Rejected, Unavailable
+from nebulous.ids import TAG_GPUS, TAG_ID, TAG_INSTALL, TAG_KEY
+from nebulous.models.containers import Launch
+from nebulous.models.platforms import Feature, Instance, InstanceState, Offer
+
+#: How long a listing believes that an exited container has not been started and ended again unseen.
+ENDED_FRESH_S = 60.0
+#: A watch begins with the events of the last moments, so that nothing falls between a listing and the stream.
+REPLAY_S = 2.0
+INSPECTIONS_AT_ONCE = 20
+EVENTS = ("start", "die", "destroy")  # an `oom` that ends the command is followed by `die`
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """An exited container as it was inspected at some time of our own monotonic clock."""
+
+    instance: Instance
+    at: float
+
+
+class DockerPlatform:
+    """The containers of one Engine, free of charge; implements `Platform` and `Watches`."""
+
+    type = "docker"
+    features = frozenset({Feature.PULL_FIRST, Feature.LOGS, Feature.WATCH})
+    simulated = False
+    busy_interval = 5.0  # exits are pushed; listing is the safety net, and cheap
+    idle_interval = 30.0
+
+    def __init__(
+        self,
+        host: str,
+        install: str,
+        docker_host: str | None = None,
+        subnets: str = "10.213.0.0/16",
+        data_dir: Path | None = None,
+    ) -> None:
+        """Connects on first use.
+
+        Args:
+            host: Short id of the Engine's machine; names the account.
+            install: Whose networks are made and tidied here.
+            docker_host: Address of the Engine; default DOCKER_HOST, else Docker's context, else its socket.
+            subnets: The pool of the namespaces' networks.
+            data_dir: Where the lock files of this machine lie; default the system's temporary folder.
+        """
+        self.account = f"{self.type}:{host}"
+        self._runtime = DockerRuntime(Engine(docker_host))
+        folder = data_dir or Path(tempfile.gettempdir()) / f"nebulous-{os.getuid()}"
+        self._locks = Locks(folder / "docker")
+        self._networks = Networks(self._runtime, install, subnets, self._locks)
+        self._starting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._ended: dict[str, _Ended] = {}
+
+    async def identity(self) -> str:
+        """The Engine's own id; it moves with the Engine's data directory."""
+        return str((await self._runtime.info())["ID"])
+
+    async def offers(self, ask: Ask) -> list[Offer]:
+        """Offer this machine, at no price; with accelerators, only those that it has.
+
+        Raises:
+            Rejected: A region is asked for, or accelerators that are not here.
+        """
+        if ask.regions:
+            raise Rejected(f"docker has no regions, so none of {', '.join(ask.regions)}", "leave regions: out")
+        info = await self._runtime.info()  # an Engine that does not answer offers nothing
+        if not ask.accelerators:
+            return [self._offer()]
+        found = docker_gpus.fitting(ask.accelerators, await docker_gpus.inventory(), info)
+        return [self._offer(rank, count, name) for rank, count, name in found]
+
+    async def prepare(self, launch: Launch, command: Command, progress: Progress) -> None:
+        """Pull the image unless the Engine has it.
+
+        Raises:
+            OutOfCapacity: The machine is smaller than `resources` asks for.
+        """
+        image = docker_config.image_of(launch)
+        lacking = docker_config.lacking(launch.container, docker_config.Machine.of(await self._runtime.info()))
+        if lacking:
+            raise OutOfCapacity(f"the Engine's machine has only {lacking}", "ask for less in resources:")
+        login = None
+        if command.registry_username is not None:
+            login = Login(command.registry_username, command.registry_password or "")
+        await self._runtime.bring(image, login, progress)
+
+    async def create(self, launch: Launch, offer: Offer, command: Command, count: int = 1) -> list[Instance]:
+        """Make the container, not started, in its namespace's network; adopt it where it exists already.
+
+        Raises:
+            Conflict: A container that is not ours has this name.
+        """
+        if count != 1:
+            raise Rejected(f"docker rents one container at a time, not {count}", "create them one by one")
+        async with self._networks.of(docker_config.namespace_of(launch)) as network:
+            made = await self._adopted(launch) or await self._made(launch, offer, command, network)
+        return [made]
+
+    async def start(self, instance: Instance, launch: Launch, command: Command) -> Instance:
+        """Start the command unless it was started since `instance.run`."""
+        async with self._starting.setdefault(instance.id, asyncio.Lock()):
+            seen = await self._inspect(instance)
+            if docker_config.run_of(seen) == instance.run:
+                self._ended.pop(instance.id, None)
+                await self._runtime.start(instance.id, seen)
+                seen = await self._inspect(instance)
+            return self._instance(seen, instance.identity or await self.identity())
+
+    async def stop(self, instance: Instance, grace_s: float) -> Instance:
+        """End the command by its stop signal (SIGTERM, unless the image's own command runs and says otherwise)."""
+        seen = await self._inspect(instance)
+        if seen["State"]["Running"]:
+            await self._runtime.stop(instance.id, grace_s)
+            seen = await self._inspect(instance)
+        return self._instance(seen, instance.identity or await self.identity())
+
+    async def find(self, key: str) -> list[Instance]:
+        """Look up what carries the key's label; the Engine's list is complete."""
+        listed, identity = await asyncio.gather(self._runtime.list(f"{TAG_KEY}={key}"), self.identity())
+        return await self._inspected([container["Id"] for container in listed], identity)
+
+    async def delete(self, key: str) -> None:
+        """Remove the key's container with its anonymous volumes, and then the networks that nobody needs."""
+        for container in await self._runtime.list(f"{TAG_KEY}={key}"):
+            self._ended.pop(container["Id"], None)
+            await self._runtime.remove(container["Id"])
+        await self._networks.tidy()
+
+    async def owned(self) -> list[Instance]:
+        """List everything with our tags in one call; what the list does not tell (run, exit) is inspected."""
+        listed, identity = await asyncio.gather(self._runtime.list(TAG_INSTALL), self.identity())
+        self._ended = {
+            container["Id"]: known
+            for container in listed
+            if container["State"] == "exited" and (known := self._known(container["Id"], identity))
+        }
+        known = [ended.instance for ended in self._ended.values()]
+        rest = [container["Id"] for container in listed if container["Id"] not in self._ended]
+        inspected = await self._inspected(rest, identity)
+        now = time.monotonic()
+        for instance in inspected:
+            if instance.state == InstanceState.EXITED:
+                self._ended[instance.id] = _Ended(instance, now)
+        return known + inspected
+
+    async def watch(self) -> AsyncIterator[Instance]:
+        """Yield containers of ours as they start, end and are removed (DELETING: `find` proves it).
+
+        Raises:
+            Unavailable: The stream broke.
+        """
+        identity = await self.identity()
+        async with aclosing(self._runtime.events(TAG_INSTALL, time.time() - REPLAY_S, *EVENTS)) as events:
+            async for event in events:
+                container, tags = event["Actor"]["ID"], event["Actor"]["Attributes"]
+                self._ended.pop(container, None)
+                if event["Action"] == "destroy":
+                    yield docker_config.vanished(container, tags, self.account, identity)
+                    continue
+                for instance in await self._inspected([container], identity):
+                    yield instance
+
+    def logs(self, instance: Instance, follow: bool = False, tail: int | None = None) -> AsyncIterator[bytes]:
+        """Stream both outputs, over all runs of the command, in the order in which the Engine got them."""
+        return self._runtime.logs(instance.id, follow, tail)
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._runtime.engine.close()
+
+    def _offer(self, rank: int = 0, count: int = 0, accelerator: str | None = None) -> Offer:
+        return Offer(
+            platform=self.type,
+            account=self.account,
+            accelerator=accelerator,
+            accelerator_count=count,
+            rank=rank,
+            usd_per_hour=0.0,
+            price_source="own machine",
+            features=self.features,
+        )
+
+    async def _adopted(self, launch: Launch) -> Instance | None:
+        """The container of the launch's key, if there is one.
+
+        Raises:
+            Conflict: One has its name and is not of this key, life and install.
+        """
+        try:
+            seen = await self._runtime.inspect(launch.key)
+        except NotFound:
+            return None
+        wanted = {TAG_KEY: launch.key, TAG_ID: launch.metadata.id, TAG_INSTALL: launch.install}
+        tags = part(seen["Config"], "Labels")
+        if any(tags.get(tag) != value for tag, value in wanted.items()):
+            message = f"a container named {launch.key!r} exists already and was not made for this"
+            raise Conflict(message, f"remove it: docker rm -f {launch.key}")
+        return self._instance(seen, await self.identity())
+
+    async def _made(self, launch: Launch, offer: Offer, command: Command, network: str) -> Instance:
+        info = await self._runtime.info()
+        async with self._picked(offer) as gpus:
+            body = docker_config.container(launch, command, network, docker_config.Machine.of(info), gpus)
+            try:
+                container = await self._runtime.create(launch.key, body)
+            except Conflict as error:  # an earlier request of ours is still at work in the Engine
+                raise Unavailable(f"container {launch.key!r} is just being made: {error.message}") from error
+        return self._instance(await self._runtime.inspect(container), str(info["ID"]))
+
+    @asynccontextmanager
+    async def _picked(self, offer: Offer) -> AsyncGenerator[list[int]]:
+        """The GPUs for an offer; nobody else picks until the block ends and its container holds them."""
+        if not offer.accelerator:
+            yield []
+            return
+        async with self._locks.hold("gpus"):
+            here, holders = await asyncio.gather(docker_gpus.inventory(), self._runtime.list(TAG_GPUS))
+            yield docker_gpus.pick(offer.accelerator_count, offer.accelerator, here, holders)
+
+    async def _inspect(self, instance: Instance) -> Mapping[str, Any]:
+        """Inspect, and let "not found" stand only if this is the Engine that it was rented from."""
+        try:
+            return await self._runtime.inspect(instance.id)
+        except NotFound:
+            identity = await self.identity()
+            if instance.identity not in ("", identity):
+                message = f"{instance.id[:12]} was rented from Engine {instance.identity}; this is {identity}"
+                raise AuthFailed(message, "set NEBU_DOCKER_HOST to the Engine it was rented from") from None
+            raise
+
+    async def _inspected(self, containers: list[str], identity: str) -> list[Instance]:
+        """Inspect several, leaving out what is gone meanwhile."""
+        gate = asyncio.Semaphore(INSPECTIONS_AT_ONCE)
+
+        async def one(container: str) -> Instance | None:
+            async with gate:
+                try:
+                    return self._instance(await self._runtime.inspect(container), identity)
+                except NotFound:
+                    return None
+
+        return [instance for instance in await asyncio.gather(*map(one, containers)) if instance]
+
+    def _known(self, container: str, identity: str) -> _Ended | None:
+        ended = self._ended.get(container)
+        fresh = ended and ended.instance.identity == identity and time.monotonic() - ended.at < ENDED_FRESH_S
+        return ended if fresh else None
+
+    def _instance(self, seen: Mapping[str, Any], identity: str) -> Instance:
+        return docker_config.instance(seen, self.account, identity)

@@ -1,0 +1,225 @@
+"""What the Engine is told to create for a launch, and what its answers mean: pure translation, no calls."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from activities.platforms.base import Command
+from activities.runtimes.docker_engine import part
+from nebulous.errors import Rejected
+from nebulous.ids import TAG_GPUS, TAG_ID, TAG_INSTALL, TAG_KEY, TAG_NAMESPACE, TAG_WORKFLOW, dns_label
+from nebulous.models.containers import ContainerSpec, Launch
+from nebulous.models.platforms import Exit, Instance, InstanceState
+
+GIB = 1 << 30
+STACK_BYTES = 64 << 20
+CPU_SHARES = 1024  # the weight of one processor
+NEVER = "0001-01-01T00:00:00Z"  # the Engine's time of what has not happened
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # the Engine's, where an image has none
+IMAGE_ADVICE = "write [REGISTRY/]NAME[:TAG], such as python:3.12-slim"
+
+#: Wider than the Engine's own grammar, but nothing in it means something else in a URL.
+_REFERENCE = re.compile(r"^\w[\w.:@+-]*(/\w[\w.:@+-]*)*$", re.ASCII)
+
+#: The Engine's words for the state of a container; any other is UNKNOWN.
+STATES = {
+    "created": InstanceState.READY,
+    "running": InstanceState.RUNNING,
+    "paused": InstanceState.RUNNING,
+    "restarting": InstanceState.RUNNING,
+    "exited": InstanceState.EXITED,
+    "removing": InstanceState.DELETING,
+    "dead": InstanceState.DELETING,
+}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The Engine's machine, as far as a configuration depends on it."""
+
+    processors: int
+    memory: int  # bytes
+    has_init: bool
+
+    @classmethod
+    def of(cls, info: Mapping[str, Any]) -> Machine:
+        """Read `/info`. Where docker-init is missing the Engine reports its commit as N/A."""
+        has_init = part(info, "InitCommit").get("ID") != "N/A"
+        return cls(int(info["NCPU"]), int(info["MemTotal"]), has_init)
+
+
+def image_of(launch: Launch) -> str:
+    """The image, with the tag that no tag means.
+
+    Raises:
+        Rejected: There is none, or it cannot be one.
+    """
+    image = (launch.container.image or "").strip()
+    if not image:
+        raise Rejected("platform docker needs an image", "set image:, or platform: local to run on the host itself")
+    if not _REFERENCE.match(image):
+        raise Rejected(f"{image!r} is no image", IMAGE_ADVICE)
+    return tagged(image)
+
+
+def tagged(image: str) -> str:
+    """`python` as `python:latest`; what has a tag or a digest stays."""
+    return image if ":" in image.rpartition("/")[2] or "@" in image else f"{image}:latest"
+
+
+def namespace_of(launch: Launch) -> str:
+    """What shares a network: `organization/namespace`."""
+    return f"{launch.metadata.owner}/{launch.metadata.namespace}".lower()
+
+
+def labels(launch: Launch, gpus: Sequence[int]) -> dict[str, str]:
+    """Our tags."""
+    held = {TAG_GPUS: ",".join(map(str, gpus))} if gpus else {}
+    return {
+        **held,
+        TAG_INSTALL: launch.install,
+        TAG_WORKFLOW: launch.workflow,
+        TAG_ID: launch.metadata.id,
+        TAG_KEY: launch.key,
+        TAG_NAMESPACE: namespace_of(launch),
+    }
+
+
+def container(launch: Launch, command: Command, network: str, machine: Machine, gpus: Sequence[int]) -> dict[str, Any]:
+    """The body of `POST /containers/create`.
+
+    Args:
+        launch: What to run.
+        command: Its environment, secrets resolved.
+        network: Id of the namespace's network.
+        machine: Where it will run.
+        gpus: Which GPUs it gets.
+    """
+    spec, alias = launch.container, dns_label(launch.metadata.name)
+    return {
+        "Image": image_of(launch),
+        "Hostname": alias,
+        "Env": [f"{key}={value}" for key, value in command.env.items()],
+        "Labels": labels(launch, gpus),
+        "StopTimeout": math.ceil(spec.stop_grace_span.total_seconds()),
+        **_program(spec),
+        "HostConfig": {
+            "NetworkMode": network,
+            "Init": machine.has_init,  # else a shell as process 1 ignores SIGTERM and nobody reaps
+            "RestartPolicy": {"Name": "no"},  # the workflow restarts
+            **_limits(spec, machine),
+            **(_accelerated(spec, machine, gpus) if gpus else _shared_memory(spec)),
+        },
+        "NetworkingConfig": {"EndpointsConfig": {network: {"Aliases": [alias]}}},
+    }
+
+
+def lacking(spec: ContainerSpec, machine: Machine) -> str:
+    """What the machine has too little of for the asked minimum, in words; "" when it suffices."""
+    asked = spec.resources
+    if asked and asked.min_cpu and asked.min_cpu > machine.processors:
+        return f"{machine.processors} processors; min_cpu is {asked.min_cpu:g}"
+    if asked and asked.min_memory and asked.min_memory * GIB > machine.memory:
+        return f"{machine.memory / GIB:.1f} GiB of memory; min_memory is {asked.min_memory:g}"
+    return ""
+
+
+def _program(spec: ContainerSpec) -> dict[str, Any]:
+    """A command replaces ENTRYPOINT and CMD, and with them the image's idea of a stop signal."""
+    if spec.argv is not None:
+        return {"Entrypoint": spec.argv[:1], "Cmd": spec.argv[1:], "StopSignal": "SIGTERM"}
+    return {} if spec.args is None else {"Cmd": spec.args}
+
+
+def _limits(spec: ContainerSpec, machine: Machine) -> dict[str, int]:
+    """Limits and reservations. More processors than there are is no limit, though the Engine refuses it."""
+    asked, limits = spec.resources, dict[str, int]()
+    if asked is None:
+        return limits
+    if asked.max_cpu is not None:
+        limits["NanoCpus"] = int(min(asked.max_cpu, machine.processors) * 1e9)
+    if asked.max_memory is not None:
+        limits["Memory"] = limits["MemorySwap"] = int(asked.max_memory * GIB)  # the same: no swap on top
+    if asked.min_cpu is not None:
+        limits["CpuShares"] = max(2, int(asked.min_cpu * CPU_SHARES))
+    if asked.min_memory is not None:
+        limits["MemoryReservation"] = int(asked.min_memory * GIB)
+    return limits
+
+
+def _shared_memory(spec: ContainerSpec) -> dict[str, int]:
+    return {} if spec.shm_size is None else {"ShmSize": int(spec.shm_size * GIB)}
+
+
+def _accelerated(spec: ContainerSpec, machine: Machine, gpus: Sequence[int]) -> dict[str, Any]:
+    """GPUs by number: a count would give every container the first ones. Data loaders need much shared memory."""
+    most = spec.resources.max_memory * GIB if spec.resources and spec.resources.max_memory else machine.memory
+    unlimited = {"Name": "memlock", "Soft": -1, "Hard": -1}
+    stack = {"Name": "stack", "Soft": STACK_BYTES, "Hard": STACK_BYTES}
+    return {
+        "DeviceRequests": [{"DeviceIDs": [str(gpu) for gpu in gpus], "Capabilities": [["gpu"]]}],
+        "ShmSize": int(most / 2),
+        **_shared_memory(spec),
+        "Ulimits": [unlimited, stack],
+    }
+
+
+def instance(seen: Mapping[str, Any], account: str, identity: str) -> Instance:
+    """A container, from its inspection."""
+    state = seen["State"]
+    known = STATES.get(state["Status"], InstanceState.UNKNOWN)
+    return _rented(seen["Id"], part(seen["Config"], "Labels"), account, identity).model_copy(
+        update={
+            "state": known,
+            "run": run_of(seen),
+            "exit": _exit(state) if known == InstanceState.EXITED else None,
+            "ip": _ip(seen),
+            "message": _words(state),
+            "created_at": seen["Created"],
+        }
+    )
+
+
+def vanished(container_id: str, tags: Mapping[str, str], account: str, identity: str) -> Instance:
+    """A container that was just removed, from the last event about it; `find` proves it."""
+    gone = {"state": InstanceState.DELETING, "message": "removed from the Engine"}
+    return _rented(container_id, tags, account, identity).model_copy(update=gone)
+
+
+def run_of(seen: Mapping[str, Any]) -> str | None:
+    """When the command was last started, to the nanosecond: the token of a run. None before the first."""
+    started = seen["State"]["StartedAt"]
+    return None if started == NEVER else started
+
+
+def _rented(container_id: str, tags: Mapping[str, str], account: str, identity: str) -> Instance:
+    return Instance(
+        key=tags.get(TAG_KEY, ""),
+        id=container_id,
+        account=account,
+        identity=identity,
+        workflow=tags.get(TAG_WORKFLOW, ""),
+        life=tags.get(TAG_ID, ""),
+        install=tags.get(TAG_INSTALL, ""),
+    )
+
+
+def _exit(state: Mapping[str, Any]) -> Exit:
+    """How it ended. An Engine reports OOMKilled too when only a child was killed and the command went on."""
+    code = int(state["ExitCode"])
+    return Exit(code=code, at=state["FinishedAt"], oom=bool(state["OOMKilled"]) and code != 0)
+
+
+def _ip(seen: Mapping[str, Any]) -> str | None:
+    networks = part(seen["NetworkSettings"], "Networks").values()
+    return next((network["IPAddress"] for network in networks if network.get("IPAddress")), None)
+
+
+def _words(state: Mapping[str, Any]) -> str:
+    if state["Error"] or state["Status"] in {"created", "running", "exited"}:
+        return str(state["Error"])
+    return f"the Engine says {state['Status']!r}"

@@ -1,0 +1,81 @@
+"""The GPUs of this machine, and which of them a container gets: the Engine knows neither.
+
+A request for a number of GPUs would give every container the first ones, so each gets its own by index, and holds
+them by a label for as long as it exists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from nebulous import catalog
+from nebulous.errors import OutOfCapacity, Rejected
+from nebulous.ids import TAG_GPUS
+
+SMI = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+SMI_S = 10.0
+TOOLKIT = "install the NVIDIA Container Toolkit (nvidia-ctk runtime configure), or name another platform"
+
+
+async def inventory() -> list[str]:
+    """List the GPUs of this machine by index, named as in the catalog; empty where the driver does not answer."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *SMI, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        )
+    except OSError:
+        return []
+    try:
+        async with asyncio.timeout(SMI_S):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        return []  # a driver that hangs must not hang the offers
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    names = output.decode().splitlines() if process.returncode == 0 else []
+    return [_named(name.strip()) for name in names if name.strip()]
+
+
+def fitting(asked: Iterable[str], here: Sequence[str], info: Mapping[str, Any]) -> list[tuple[int, int, str]]:
+    """List what of the asked this machine has, as (rank, count, name), the most wanted first.
+
+    Raises:
+        Rejected: Nothing; the hint says what there is.
+    """
+    asked = list(asked)
+    wanted = [(rank, *catalog.resolve(entry)) for rank, entry in enumerate(asked)]
+    if "nvidia" not in (info.get("Runtimes") or {}):
+        raise Rejected(f"{', '.join(asked)}: this Engine has no GPU", TOOLKIT)
+    there = Counter(here)
+    found = [(rank, count, member) for rank, count, members in wanted for member in members if there[member] >= count]
+    if not found:
+        shown = ", ".join(f"{count}:{name}" for name, count in there.items())
+        known = f"it has {shown}" if shown else "nvidia-smi on this machine lists none"
+        raise Rejected(f"this Engine has no {' or '.join(asked)}", f"{known}; or name another platform")
+    return found
+
+
+def pick(count: int, name: str, here: Sequence[str], containers: Iterable[Mapping[str, Any]]) -> list[int]:
+    """Choose GPUs that no container holds.
+
+    Raises:
+        OutOfCapacity: Too few are free.
+    """
+    held = {int(index) for container in containers for index in container["Labels"][TAG_GPUS].split(",")}
+    free = [index for index, each in enumerate(here) if each == name and index not in held]
+    if len(free) < count:
+        raise OutOfCapacity(f"{len(free)} of {here.count(name)} {name} are free on this Engine; {count} are asked")
+    return free[:count]
+
+
+def _named(words: str) -> str:
+    """`NVIDIA A100-SXM4-80GB` as the catalog calls it; what it does not know keeps its name."""
+    try:
+        return catalog.lookup(words)[0]
+    except Rejected:
+        return words

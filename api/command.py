@@ -1,0 +1,110 @@
+"""`nebu api`: the REST API by itself, against the Temporal and Redis that the settings name."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import socket
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvicorn
+
+from api.app import create_app
+from nebulous import seal, tokens
+from nebulous.errors import NebulousError, Rejected, Unavailable
+from nebulous.settings import Settings
+
+KEEP_ALIVE_S = 30
+GRACE_S = 2  # followed logs are cut after this; clients come back to where they were
+BACKLOG = 1024
+LARGEST_HEADERS = 32 * 1024  # bytes
+
+
+class PortTaken(NebulousError):
+    """Something else listens there."""
+
+
+def command(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; default NEBU_HOST.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes any free one; default NEBU_PORT.")] = None,
+    ready_file: Annotated[Path | None, typer.Option(help="Written (JSON: api) once it listens.")] = None,
+) -> None:
+    """Serve the REST API until SIGTERM, against NEBU_TEMPORAL_ADDRESS and NEBU_REDIS_URL."""
+    settings = _settings({"host": host, "port": port})
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    listener = bind(settings.host, settings.port)
+    url = address_of(listener)
+    if ready_file:
+        draft = ready_file.with_name(f".{ready_file.name}.draft")
+        draft.write_text(json.dumps({"api": url}))
+        draft.replace(ready_file)
+    typer.echo(f"API on {url}")
+    serving = server(settings)
+    serving.run(sockets=[listener])
+    if not serving.started:
+        raise Unavailable("the API did not start", "its log says why")
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    """The settings, with the keys that they name in order.
+
+    Raises:
+        Rejected: A setting cannot be used; the message names it.
+    """
+    try:
+        settings = Settings(**{key: value for key, value in given.items() if value is not None})
+        tokens.signing_key(settings)
+        seal.secret_key(settings)
+    except (ValueError, OSError) as error:  # pydantic's ValidationError is a ValueError
+        raise Rejected(f"the settings cannot be used: {error}", "see docs/settings.md") from error
+    return settings
+
+
+def server(settings: Settings) -> uvicorn.Server:
+    """The HTTP server, with limits that hold back a flood and never a normal client."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings),
+            log_config=None,
+            access_log=settings.log_level.upper() == "DEBUG",
+            lifespan="on",
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=GRACE_S,
+            backlog=BACKLOG,
+            h11_max_incomplete_event_size=LARGEST_HEADERS,
+            server_header=False,
+        )
+    )
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Listen, or say in words why that cannot be.
+
+    Raises:
+        PortTaken: Another program has the port. Rejected: the address is not this machine's, or not allowed.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(
+                f"port {port} on {host} is taken by another program",
+                "stop it, or choose another port: --port 3001 (NEBU_PORT; 0 takes any free one)",
+            ) from error
+        raise Rejected(f"cannot listen on {host}:{port}: {error}", "set NEBU_HOST and NEBU_PORT") from error
+    listener.setblocking(False)
+    return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """The URL under which this machine reaches the listener."""
+    host, port = listener.getsockname()[:2]
+    loopback = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared, not bound
+    return f"http://{loopback.get(host) or (f'[{host}]' if ':' in host else host)}:{port}"

@@ -1,0 +1,105 @@
+"""What anybody may ask: what this is, and whether it works; and what only the server's admin may."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from redis.exceptions import RedisError
+from temporalio.service import RPCError
+
+from api.auth import Operator
+from api.services import Services, Uses
+from nebulous import __version__
+from nebulous.errors import Unavailable
+from nebulous.models.resources import Row
+
+CHECK_TIMEOUT = timedelta(seconds=2)
+OK = "ok"
+
+
+def router() -> APIRouter:
+    """GET /, /health and /v1/doctor."""
+    routes = APIRouter(tags=["server"])
+
+    @routes.get("/", name="about")
+    async def about() -> dict[str, str]:
+        """What this is."""
+        return {
+            "name": "nebulous",
+            "version": __version__,
+            "description": "Runs AI containers on whatever accelerator is free, on any cloud.",
+            "documentation": "/docs",
+        }
+
+    @routes.get("/health", name="health")
+    async def health(uses: Uses) -> JSONResponse:
+        """Whether Temporal and Redis answer; 503 without Temporal, because then nothing works."""
+        temporal, redis = await asyncio.gather(_temporal(uses), _redis(uses))
+        well = temporal == OK
+        status = "ok" if well and redis == OK else "degraded" if well else "unavailable"
+        body = {"status": status, "version": __version__, "temporal": temporal, "redis": redis}
+        return JSONResponse(body, 200 if well else 503)
+
+    @routes.get("/v1/doctor", name="doctor")
+    async def doctor(uses: Uses, _: Operator) -> dict[str, Any]:
+        """What a diagnosis needs: the engine, every platform account, and what nobody owns."""
+        return await _diagnose(uses)
+
+    return routes
+
+
+async def _temporal(uses: Services) -> str:
+    try:
+        serving = await uses.store.client.service_client.check_health(timeout=CHECK_TIMEOUT)
+    except (RPCError, RuntimeError) as error:  # RuntimeError: a lazy client that cannot connect
+        return f"does not answer: {error}"[:200]
+    return OK if serving else "is not serving"
+
+
+async def _redis(uses: Services) -> str:
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT.total_seconds()):
+            await uses.redis.execute_command("PING")
+    except (RedisError, OSError, TimeoutError) as error:
+        return f"does not answer: {error}"[:200]
+    return OK
+
+
+async def _diagnose(uses: Services) -> dict[str, Any]:
+    temporal, redis = await asyncio.gather(_temporal(uses), _redis(uses))
+    config = uses.store.client.service_client.config
+    try:
+        install, reports = await uses.store.install(), await uses.reports.all()
+        running = _running(await uses.store.lists.rented())
+    except Unavailable:
+        install, reports, running = None, [], []
+    return {
+        "install": install,
+        "version": __version__,
+        "engine": {
+            "temporal": temporal,
+            "temporal_address": config.target_host,
+            "temporal_namespace": uses.store.client.namespace,
+            "redis": redis,
+            "data_dir": str(uses.settings.data),
+        },
+        "running": running,
+        "platforms": [report.model_dump(mode="json") for report in reports],
+        "orphans": [
+            {"account": report.account, "orphan": orphan, "foreign": orphan in report.foreign}
+            for report in reports
+            for orphan in [*report.orphans, *report.foreign]
+        ],
+    }
+
+
+def _running(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Everything rented now, in all organizations: what goes on when the server stops."""
+    return [
+        {"name": row.metadata.name, "namespace": row.metadata.namespace, "owner": row.metadata.owner, **rental}
+        for row in rows
+        for rental in row.rentals.values()
+    ]

@@ -1,0 +1,238 @@
+"""What a container wrote, attempt by attempt: from the archive what is over, from its worker what is live.
+
+The two show the same bytes of an attempt, so a reader can go from one to the other at any byte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any
+
+from api.archive import ArchivedLogs
+from api.store import Store
+from nebulous import ids
+from nebulous.errors import NebulousError, NotFound, Unavailable
+from nebulous.ids import Address
+from nebulous.models.containers import FINAL, Status
+from nebulous.models.resources import Row
+from nebulous.sessions import Hello, Session, SessionRequest, last_lines
+
+POLL_S = 0.3
+LOOKS = 3  # at what moves from live to archived while it is read
+_OFFSET_BITS = 40
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """A byte of the output: of which attempt, and which one."""
+
+    attempt: int = 0
+    offset: int = 0
+
+    @property
+    def id(self) -> int:
+        """One number that grows with the output, for `Last-Event-ID` and `?offset=`."""
+        return self.attempt << _OFFSET_BITS | self.offset
+
+    @classmethod
+    def of(cls, number: int) -> Place:
+        """The place that `id` named."""
+        return cls(number >> _OFFSET_BITS, number & ((1 << _OFFSET_BITS) - 1))
+
+
+@dataclass(frozen=True)
+class Text:
+    """Bytes that were written, and the place after them."""
+
+    data: bytes
+    after: Place
+
+
+@dataclass(frozen=True)
+class Note:
+    """A sign of life, in words when there is something to say."""
+
+    words: str = ""
+
+
+@dataclass(frozen=True)
+class End:
+    """How it ended."""
+
+    status: str
+    reason: str = ""
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """What is known of the container at a moment."""
+
+    status: dict[str, Any] = field(default_factory=dict[str, Any])
+    rental: str | None = None  # the key of what is rented for the current attempt
+    account: str = ""
+    gone: bool = False
+
+    @property
+    def attempt(self) -> int:
+        """The current attempt, from 1."""
+        return int(self.status.get("attempt") or 0)
+
+    @property
+    def over(self) -> bool:
+        """True when nothing more will be written."""
+        return self.gone or self.status.get("status") in FINAL
+
+    @property
+    def phase(self) -> tuple[object, ...]:
+        """Changes whenever there may be something new to read."""
+        return self.gone, self.rental, *(self.status.get(key) for key in ("status", "attempt", "restarts"))
+
+    @property
+    def words(self) -> str:
+        """The status for people."""
+        parts = (str(self.status.get(key) or "") for key in ("status", "reason", "message"))
+        return ": ".join(part for part in parts if part).replace("\n", " ")
+
+    @property
+    def end(self) -> End:
+        """The status as the last word of a followed log."""
+        if self.gone and self.status.get("status") not in FINAL:
+            return End("deleted", "Deleted")
+        return End(
+            str(self.status.get("status") or Status.DEFINED),
+            str(self.status.get("reason") or ""),
+            self.status.get("exit_code"),
+        )
+
+
+class Output:
+    """The output of one life, from a place on."""
+
+    def __init__(self, store: Store, redis: Any, archive: ArchivedLogs, address: Address) -> None:  # noqa: ANN401 - Redis is generic in its stubs
+        self._store = store
+        self._redis = redis
+        self._archive = archive
+        self._address = address
+        self._last = View()
+        self.place = Place()
+
+    async def seek_lines(self, count: int) -> None:
+        """Go to where the last `count` lines begin, in whichever attempt that is.
+
+        Raises:
+            Unavailable: The worker that could tell does not answer.
+        """
+        view = await self._look()
+        for attempt in reversed(self._attempts(view)):
+            hello = await self._measure(view, attempt, count)
+            self.place = Place(attempt, hello.offset)
+            count -= hello.lines
+            if count <= 0:
+                return
+
+    async def read(self) -> AsyncGenerator[Text]:
+        """Yield what was written so far.
+
+        Raises:
+            Unavailable: The worker that has the rest does not answer.
+        """
+        for looks_left in reversed(range(LOOKS)):
+            try:
+                async for item in self._news(await self._look(), follow=False):
+                    if isinstance(item, Text):
+                        yield item
+            except NotFound:  # it went from live to archived just now
+                if not looks_left:
+                    return
+            else:
+                return
+
+    async def follow(self) -> AsyncGenerator[Text | Note | End]:
+        """Yield what is written, as it is written, until the life is over; broken sessions are begun anew."""
+        while True:
+            view = await self._look()
+            drained = True
+            try:
+                async for item in self._news(view, follow=True):
+                    yield item
+            except (Unavailable, NotFound) as error:
+                drained = False
+                yield Note(error.message)
+            if view.over and drained:
+                yield view.end
+                return
+            async for note in self._until_changed(view, drained):
+                yield note
+
+    async def _until_changed(self, view: View, drained: bool) -> AsyncGenerator[Note]:
+        while True:
+            yield Note(view.words)
+            await asyncio.sleep(POLL_S)
+            now = await self._look()
+            if not drained or now.phase != view.phase:
+                return
+
+    async def _look(self) -> View:
+        try:
+            found = await self._store.look(self._address)
+        except NebulousError:
+            if self._last.status:  # Temporal is away: what was true may still be
+                return self._last
+            raise
+        if found is None or not found.open or found.row.metadata.id != self._archive.life:
+            same = found is not None and found.row.metadata.id == self._archive.life
+            self._last = View(found.row.status if found and same else self._last.status, gone=True)
+        else:
+            self._last = _view(found.row)
+        return self._last
+
+    def _attempts(self, view: View) -> list[int]:
+        live = {view.attempt} if view.rental else set[int]()
+        return sorted(live.union(self._archive.attempts()))
+
+    async def _news(self, view: View, follow: bool) -> AsyncGenerator[Text | Note]:
+        """What is there beyond the current place, archived first, then live."""
+        for attempt in self._attempts(view):
+            if attempt < self.place.attempt:
+                continue
+            if attempt > self.place.attempt:
+                self.place = Place(attempt)
+            if attempt in self._archive.attempts():
+                async for data in self._archive.read(attempt, self.place.offset):
+                    yield self._advance(data)
+            else:
+                async for item in self._live(view, follow):
+                    yield item
+
+    async def _live(self, view: View, follow: bool) -> AsyncGenerator[Text | Note]:
+        request = SessionRequest(key=str(view.rental), follow=follow, offset=self.place.offset)
+        async with self._session(view, request) as session:
+            async for chunk in session.chunks():
+                yield self._advance(chunk.data) if chunk.data else Note()
+
+    async def _measure(self, view: View, attempt: int, count: int) -> Hello:
+        if attempt in self._archive.attempts():
+            return await last_lines(self._archive.read(attempt), count)
+        request = SessionRequest(kind="tail", key=str(view.rental), tail=count)
+        async with self._session(view, request) as session:
+            return session.hello
+
+    def _session(self, view: View, request: SessionRequest) -> Session:
+        return Session(self._redis, ids.platform_queue(view.account), request)
+
+    def _advance(self, data: bytes) -> Text:
+        self.place = Place(self.place.attempt, self.place.offset + len(data))
+        return Text(data, self.place)
+
+
+def _view(row: Row) -> View:
+    """Of what is rented, the instance that the status names, else the latest that answered."""
+    answered = {key: rental for key, rental in row.rentals.items() if rental.get("instance_id")}
+    current = row.status.get("instance_id")
+    keys = sorted(answered, key=lambda key: (answered[key]["instance_id"] == current, str(answered[key].get("since"))))
+    if not keys:
+        return View(row.status)
+    return View(row.status, keys[-1], str(answered[keys[-1]].get("account") or row.status.get("account") or ""))

@@ -1,0 +1,73 @@
+"""Platforms: which are there, which can be used now, and what to do about the others."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from api.auth import Reader
+from api.services import Uses
+from nebulous import ids
+from nebulous.models.platforms import PlatformReport
+from nebulous.settings import CLOUDS
+
+KNOWN = ("runpod", "ec2", "gce", "docker", "local", "sim")
+
+_CREDENTIALS = {
+    "runpod": "RUNPOD_API_KEY",
+    "ec2": "AWS_PROFILE or AWS_ACCESS_KEY_ID",
+    "gce": "GOOGLE_APPLICATION_CREDENTIALS",
+}
+
+#: What makes a platform usable that is not configured.
+CONFIGURE: dict[str, str] = {
+    **{
+        cloud: f"renting on {cloud} comes with a later release and will read {variable}; "
+        f"until then: `nebu serve --simulate {cloud}`"
+        for cloud, variable in _CREDENTIALS.items()
+    },
+    "docker": "start a worker beside a Docker Engine (`nebu worker`), with NEBU_DOCKER_ENABLED not false",
+    "local": "set NEBU_LOCAL_ENABLED=true and start a worker; beyond loopback it is off unless asked for",
+    "sim": "start a worker: `nebu worker`",
+}
+
+_NO_WORKER = "no worker serves it"
+
+
+def router() -> APIRouter:
+    """GET /v1/platforms."""
+    routes = APIRouter(prefix="/v1", tags=["platforms"])
+
+    @routes.get("/platforms", name="list platforms")
+    async def platforms(uses: Uses, _: Reader) -> dict[str, Any]:
+        """Every platform: whether it is usable now, and if not, why and what to do."""
+        reports = await uses.reports.all()
+        served = {report.platform for report in reports if report.configured}
+        rows = [_shown(report) for report in reports if report.configured]
+        rows += [_unconfigured(kind) for kind in KNOWN if kind not in served]
+        return {"platforms": sorted(rows, key=lambda row: KNOWN.index(ids.platform_type(row["platform"])))}
+
+    return routes
+
+
+def _shown(report: PlatformReport) -> dict[str, Any]:
+    reason = report.disabled
+    return {
+        "platform": report.platform,
+        "account": report.account,
+        "usable": reason is None,
+        "reason": reason,
+        "hint": None,
+        "simulated": report.simulated,
+        "features": sorted(report.features),
+        "accelerators": report.accelerators,
+        "regions": report.regions,
+        "detail": report.detail,
+        "swept_at": report.swept_at,
+        "alarm": report.alarm,
+    }
+
+
+def _unconfigured(kind: str) -> dict[str, Any]:
+    reason = "not in this release" if kind in CLOUDS else _NO_WORKER
+    empty = PlatformReport(platform=kind, account="", queue="", disabled=reason)
+    return {**_shown(empty), "account": None, "hint": CONFIGURE[kind]}

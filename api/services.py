@@ -1,0 +1,51 @@
+"""What the routes work with, built once for an application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+from redis.asyncio import Redis
+from temporalio.client import Client
+
+from api.lists import Lists
+from api.reports import Reports
+from api.store import Store
+from nebulous import seal, tokens
+from nebulous.settings import Settings
+
+
+@dataclass
+class Services:
+    """Settings, Temporal, Redis and keys."""
+
+    settings: Settings
+    store: Store
+    reports: Reports
+    redis: Redis
+    signing_key: bytes  # of tokens
+    secret_key: bytes  # of secrets
+    followers: set[object] = field(default_factory=set[object])
+    known_organizations: set[str] = field(default_factory=set[str])
+
+    @classmethod
+    def over(cls, settings: Settings, client: Client, redis: Redis) -> Services:
+        """Put them together.
+
+        Raises:
+            ValueError: A key in the settings is none.
+        """
+        signing_key = tokens.signing_key(settings)
+        lists = Lists(client, signing_key)
+        store = Store(client, lists)
+        return cls(settings, store, Reports(lists), redis, signing_key, seal.secret_key(settings))
+
+
+def services(request: Request) -> Services:
+    """The application's services, as a dependency."""
+    found: Services = request.app.state.services
+    return found
+
+
+Uses = Annotated[Services, Depends(services)]

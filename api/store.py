@@ -1,0 +1,313 @@
+"""Resources as Temporal holds them: start, create under a name that exists, read, list, signal.
+
+The API decides nothing: what a second POST means is answered by the resource's own workflow (SEMANTICS.md, rule
+9 of the engine). Only what cannot be wrong is answered without asking it, which also works with no worker alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError
+
+from api.lists import Lists, read_row
+from api.problems import NO_WORKER, translated
+from nebulous import ids, temporal
+from nebulous.errors import Conflict, NotFound, Unavailable
+from nebulous.ids import Address
+from nebulous.models.resources import Metadata, Row
+
+log = logging.getLogger(__name__)
+
+ANSWER_TIMEOUT = timedelta(seconds=5)  # for what a worker has to answer
+NEXT_LIFE_S = 5.0  # a new life begins in milliseconds once the old one is over
+POLL_S = 0.05
+TRIES = 3
+LIST_AT_MOST = 1000  # Temporal's largest page
+LIST_TTL_S = 0.5
+LISTS_KEPT = 256
+SIGNATURE_BYTES = 12
+VISIBILITY_LAG_S = 0.2  # a list read this soon after a write may miss it (measured: 2-50 ms)
+
+
+@dataclass(frozen=True)
+class New:
+    """A resource to be."""
+
+    address: Address
+    workflow: str  # type: Container, Secret, …
+    metadata: Metadata
+    spec: dict[str, Any]
+    shown_spec: dict[str, Any]  # as the memo has it
+    status: dict[str, Any]
+    steady: frozenset[str]  # statuses in which a deletion would show at once
+    summary: str
+    queue: str = ""
+
+    @property
+    def row(self) -> Row:
+        """How it looks at its start."""
+        return Row(metadata=self.metadata, spec=self.shown_spec, status=self.status)
+
+
+@dataclass(frozen=True)
+class Created:
+    """What creating came to: `new` begins, `same` was there just so, `next` begins once the name is free."""
+
+    row: Row
+    outcome: Literal["new", "same", "next"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A workflow as `describe()` gives it."""
+
+    row: Row
+    open: bool
+    fresh: bool  # just started, nothing was sent to it since
+    idle: bool  # nothing was sent to it that it has not looked at yet
+
+
+@dataclass
+class Store:
+    """All that the API says to Temporal."""
+
+    client: Client
+    lists: Lists
+    _install: str | None = None
+
+    async def install(self) -> str:
+        """The id of this install, which a worker makes once.
+
+        Raises:
+            Unavailable: No worker has ever run here.
+        """
+        if self._install is None:
+            try:
+                with translated("the install"):
+                    description = await self._describe(ids.INSTALL_WORKFLOW)
+                    self._install = str(await description.memo_value("install"))
+            except (NotFound, KeyError) as error:
+                raise Unavailable("no worker has run here yet", NO_WORKER) from error
+        return self._install
+
+    # --- reading --------------------------------------------------------------------------------------
+
+    async def look(self, address: Address) -> Found | None:
+        """What is known under an address, also when it is closed; None when nothing ever was."""
+        try:
+            with translated(named(address)):
+                description = await self._describe(str(address))
+        except NotFound:
+            return None
+        return Found(
+            row=await read_row(description, address),
+            open=description.status is WorkflowExecutionStatus.RUNNING,
+            fresh=description.history_length <= FRESH_EVENTS,
+            idle=not description.raw_description.HasField("pending_workflow_task"),
+        )
+
+    async def get(self, address: Address) -> Row:
+        """The resource at an address.
+
+        Raises:
+            NotFound: There is none (any more).
+        """
+        found = await self.look(address)
+        if found is None or not found.open:
+            raise NotFound(
+                f"{named(address)} does not exist",
+                f"see what does: nebu get {address.kind}s -n {address.namespace}",
+            )
+        return found.row
+
+    async def find(self, kind: str, life: str, organizations: Sequence[str] | None) -> Row:
+        """The resource with this id; visibility may be some milliseconds behind.
+
+        Raises:
+            NotFound: None of these organizations has it.
+        """
+        row = await self.lists.find(kind, life, organizations)
+        current = await self.get(Address(kind, row.metadata.owner, row.metadata.namespace, row.metadata.name))
+        if current.metadata.id != life:
+            raise NotFound(f"{kind} {life!r} is over; its name has another by now")
+        return current
+
+    async def history(self, address: Address) -> dict[str, Any]:
+        """Events, and the attempts table, from the workflow itself.
+
+        Raises:
+            Unavailable: No worker answers.
+        """
+        with translated(named(address)):
+            return await self.client.get_workflow_handle(str(address)).query(
+                "history", result_type=dict[str, Any], rpc_timeout=ANSWER_TIMEOUT
+            )
+
+    async def sealed(self, address: Address) -> str:
+        """The encrypted value of a secret.
+
+        Raises:
+            Unavailable: No worker answers.
+        """
+        with translated(named(address)):
+            return await self.client.get_workflow_handle(str(address)).query(
+                "sealed", result_type=str, rpc_timeout=ANSWER_TIMEOUT
+            )
+
+    async def _describe(self, workflow_id: str) -> WorkflowExecutionDescription:
+        return await self.client.get_workflow_handle(workflow_id).describe(rpc_timeout=temporal.RPC_TIMEOUT)
+
+    # --- writing --------------------------------------------------------------------------------------
+
+    async def signal(self, address: Address, word: str, life: str) -> None:
+        """Tell a resource what is wanted; durable, also with no worker alive.
+
+        Raises:
+            NotFound: It is gone.
+        """
+        with translated(named(address)):
+            await self.client.get_workflow_handle(str(address)).signal(
+                word, {"id": life}, rpc_timeout=temporal.RPC_TIMEOUT
+            )
+        self.lists.wrote(address.organization)
+
+    async def create(self, new: New, resource_version: str | None = None) -> Created:
+        """Create it, or meet what is there.
+
+        Raises:
+            Conflict: Another spec lives under the name. Unavailable: Temporal or the worker does not answer.
+        """
+        for _ in range(TRIES):
+            found = await self.look(new.address)
+            if found and found.row.metadata.id == new.metadata.id:
+                return Created(found.row, "new")  # a repeated request: what it made, whatever became of it
+            if found and found.open:
+                _check_version(found.row, resource_version)
+                met = await self._meet(found, new)
+                if met:
+                    return met
+            elif await self._start(new):
+                return Created(new.row, "new")
+        raise Conflict(f"{named(new.address)} is being changed by others all the time", "try again")
+
+    async def _start(self, new: New) -> bool:
+        """Begin the first life under a name; False when somebody else just did."""
+        try:
+            with translated(named(new.address)):
+                await self.client.start_workflow(
+                    new.workflow,
+                    {
+                        "spec": new.spec,
+                        "metadata": new.metadata.model_dump(),
+                        "install": await self.install(),
+                    },
+                    id=str(new.address),
+                    task_queue=ids.TASK_QUEUE,
+                    id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                    memo=new.row.model_dump(mode="json"),
+                    search_attributes=temporal.search_attributes(
+                        new.address,
+                        new.metadata.id,
+                        str(new.status["status"]),
+                        new.metadata.labels,
+                        queue=new.queue,
+                        owner_ref=new.metadata.owner_ref or "",
+                    ),
+                    static_summary=new.summary,
+                    rpc_timeout=temporal.RPC_TIMEOUT,
+                )
+        except WorkflowAlreadyStartedError:
+            return False
+        self.lists.wrote(new.address.organization)
+        return True
+
+    async def _meet(self, found: Found, new: New) -> Created | None:
+        """What creating means while something has the name; None when that closed meanwhile."""
+        row = found.row
+        unchanged = row.spec == new.shown_spec and row.metadata.labels == new.metadata.labels
+        steady = found.fresh or (found.idle and row.status.get("status") in new.steady)
+        steady = steady and row.metadata.deleted_at is None
+        if unchanged and steady:
+            return Created(row, "same")
+        decision = await self._ask(new)
+        if decision is None:
+            return None
+        self.lists.wrote(new.address.organization)
+        outcome, life = decision.get("outcome"), str(decision.get("id"))
+        if outcome == "conflict":
+            raise Conflict(
+                f"{named(new.address)}: {decision.get('message') or 'it exists with another spec'}",
+                f"delete it first (nebu delete {new.address.kind} {new.metadata.name}), or choose another name",
+            )
+        if outcome == "next":
+            return Created(_announced(new, life), "next")
+        begun = await self._await_life(new.address, life)
+        if begun is None:
+            return Created(_announced(new, life), "next")
+        return Created(begun, "same" if outcome == "same" else "new")
+
+    async def _ask(self, new: New) -> dict[str, Any] | None:
+        request = {"spec": new.spec, "metadata": new.metadata.model_dump()}
+        try:
+            with translated(named(new.address)):
+                return await self.client.get_workflow_handle(str(new.address)).execute_update(
+                    "create", request, result_type=dict[str, Any], rpc_timeout=ANSWER_TIMEOUT
+                )
+        except NotFound:
+            return None
+        except Unavailable as error:
+            if _closed_meanwhile(error.__cause__):
+                return None
+            raise
+
+    async def _await_life(self, address: Address, life: str) -> Row | None:
+        """The row of a life that is, or is about to be; None when it does not come in time."""
+        deadline = time.monotonic() + NEXT_LIFE_S
+        while time.monotonic() < deadline:
+            found = await self.look(address)
+            if found and found.row.metadata.id == life:
+                return found.row
+            await asyncio.sleep(POLL_S)
+        return None
+
+
+FRESH_EVENTS = 2  # started, first task scheduled: nothing else has been sent
+
+
+def named(address: Address) -> str:
+    """How messages call a resource: `container 'foo' in namespace 'default' of 'local'`."""
+    return f"{address.kind} {address.name!r} in namespace {address.namespace!r} of {address.organization!r}"
+
+
+def _check_version(row: Row, expected: str | None) -> None:
+    if expected is not None and row.metadata.resource_version != expected:
+        raise Conflict(
+            f"it changed meanwhile: resource_version is {row.metadata.resource_version!r}, not {expected!r}",
+            "read it again, then decide",
+        )
+
+
+def _announced(new: New, life: str) -> Row:
+    """The row of a life that begins once the one before is proven gone."""
+    metadata = new.metadata.model_copy(update={"id": life})
+    message = "begins once what had this name before is proven gone"
+    status = {**new.status, "reason": "NameInUse", "message": message}
+    return Row(metadata=metadata, spec=new.shown_spec, status=status)
+
+
+def _closed_meanwhile(error: BaseException | None) -> bool:
+    """True for the ways in which an update says that its workflow ended before it could answer."""
+    if isinstance(error, RPCError):
+        return False
+    cause = getattr(error, "cause", None)
+    return getattr(cause, "type", "") == "AcceptedUpdateCompletedWorkflow"

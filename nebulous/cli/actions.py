@@ -1,0 +1,117 @@
+"""What `stop`, `start`, `restart` and `delete` share: choosing many, asking first, and saying what came of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from nebulous.cli import failures
+from nebulous.cli.containers import FINAL
+from nebulous.cli.lookup import Lookup, connect
+from nebulous.cli.names import Target, select
+from nebulous.cli.screen import confirm, emit, interactive, note
+from nebulous.client import Json, Place
+from nebulous.errors import NebulousError, NotFound, Unauthenticated, Unavailable
+from nebulous.models.kinds import Kind
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One resource to act on, and how it was called."""
+
+    target: Target
+    place: Place
+    listed: bool  # found by --all or -l, not named
+
+    def __str__(self) -> str:
+        return str(self.target)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which of them, as the command line says."""
+
+    names: list[str]
+    labels: list[str]
+    everything: bool
+    sure: bool
+
+
+def choose(verb: str, choice: Choice, lookup: Lookup, concerns: Callable[[Json], bool]) -> list[Chosen]:
+    """The resources named, or found by label, or all of them after asking.
+
+    Raises:
+        UsageError: Nothing was chosen, too much was, or nobody is there to confirm `--all`.
+    """
+    selection = select(choice.names)
+    if selection.targets and (choice.everything or choice.labels):
+        raise failures.UsageError("give names, or -l, or --all: not both")
+    if selection.targets:
+        return [Chosen(target, lookup.place(target), listed=False) for target in selection.targets]
+    if not choice.everything and not choice.labels:
+        selection.only()
+    kind = selection.kind
+    rows = [row for row in lookup.rows(kind, choice.labels or None) if concerns(row)]
+    if choice.everything and rows and not choice.sure:
+        _ask(verb, kind, len(rows), lookup)
+    if not rows:
+        note(f"no {kind.plural} to {verb}")
+    return [Chosen(Target(kind, row["metadata"]["name"]), lookup.place_of(kind, row), listed=True) for row in rows]
+
+
+def act(verb: str, doing: str, choice: Choice, namespace: str | None, owner: str | None) -> int:
+    """Ask the API for `stop`, `start` or `restart` of each; return the exit code."""
+    lookup = connect().within(namespace, owner)
+    chosen = choose(verb, choice, lookup, _finished if verb == "start" else _lives)
+    _require(verb, chosen)
+
+    def one(each: Chosen) -> None:
+        lookup.api.act(each.place, verb)
+        emit(f"{each} {doing}")
+
+    return each_of(chosen, lookup, one)
+
+
+def each_of(chosen: Iterable[Chosen], lookup: Lookup, action: Callable[[Chosen], None]) -> int:
+    """Do it to each, whatever becomes of the others; the first failure's exit code, or 0.
+
+    Raises:
+        Unavailable, Unauthenticated: The rest would fare no better.
+    """
+    code = 0
+    for each in chosen:
+        try:
+            action(each)
+        except (Unavailable, Unauthenticated):
+            raise
+        except NotFound as error:
+            if each.listed:  # it went away meanwhile
+                continue
+            code = code or failures.report(lookup.missing(each.target) if not lookup.namespace else error)
+        except NebulousError as error:
+            code = code or failures.report(error)
+    return code
+
+
+def _finished(row: Json) -> bool:
+    return row["status"]["status"] in FINAL
+
+
+def _lives(row: Json) -> bool:
+    return row["status"]["status"] not in FINAL
+
+
+def _require(verb: str, chosen: list[Chosen]) -> None:
+    for each in chosen:
+        if verb not in each.target.kind.verbs:
+            raise failures.UsageError(f"a {each.target.kind.id} cannot be asked to {verb}")
+
+
+def _ask(verb: str, kind: Kind, count: int, lookup: Lookup) -> None:
+    where = f"namespace {lookup.namespace}" if lookup.namespace else "all namespaces"
+    whose = lookup.organization() or "your organization"
+    what = f"{count} {kind.plural if count > 1 else kind.id} in {where} of {whose}"
+    if not interactive():
+        raise failures.UsageError(f"--all would {verb} {what}", "confirm it with --yes")
+    if not confirm(f"{verb} {what}?"):
+        raise NebulousError(f"nothing was done: {verb} was not confirmed")

@@ -1,0 +1,60 @@
+"""How the CLI ends: every failure has words for a person and an exit code for a script.
+
+0 good · 1 the operation failed · 2 wrong usage · 3 not found · 4 refused (who you are, or what you may) ·
+5 the server is out of reach · 130 detached with Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from nebulous.cli.screen import note, paint
+from nebulous.errors import Forbidden, NebulousError, NotFound, Unauthenticated, Unavailable
+
+FAILED = 1
+USAGE = 2
+NOT_FOUND = 3
+REFUSED = 4
+UNREACHABLE = 5
+DETACHED = 130
+BROKEN_PIPE = 141  # as a program ends that SIGPIPE kills
+
+_CODES: tuple[tuple[type[NebulousError], int], ...] = (
+    (NotFound, NOT_FOUND),
+    (Unauthenticated, REFUSED),
+    (Forbidden, REFUSED),
+    (Unavailable, UNREACHABLE),
+)
+
+
+class UsageError(NebulousError):
+    """The command was not written as it should be."""
+
+
+def exit_code(error: NebulousError) -> int:
+    """The exit code for a failure."""
+    if isinstance(error, UsageError):
+        return USAGE
+    return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
+
+
+def report(error: NebulousError) -> int:
+    """Tell the person what failed and what to do; return the exit code."""
+    note(f"{paint('error:', 'red', sys.stderr)} {error.message}")
+    if error.hint:
+        note(f"{paint('hint:', 'cyan', sys.stderr)}  {error.hint}")
+    return exit_code(error)
+
+
+def report_bug(error: Exception) -> int:
+    """A failure that nobody foresaw: one line, and how to see the rest."""
+    note(f"{paint('error:', 'red', sys.stderr)} unexpected {type(error).__name__}: {error}")
+    note(f"{paint('hint:', 'cyan', sys.stderr)}  this is a defect of nebu: run it again with --debug and report it")
+    return FAILED
+
+
+def silence() -> int:
+    """The reader of our output has left: say nothing more, not even at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return BROKEN_PIPE

@@ -1,0 +1,133 @@
+"""Waiting, with a line for every change: until a status is reached, or until nothing is left."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import typer
+
+from nebulous import durations
+from nebulous.cli import failures
+from nebulous.cli.screen import note
+from nebulous.cli.views import status_text
+from nebulous.client import Api, Json, Place
+from nebulous.errors import NebulousError, NotFound, Unavailable
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0  # seconds between two looks
+#: How long a server may be out of reach before waiting gives up; a restart of `nebu serve` takes less.
+PATIENCE = timedelta(seconds=30)
+
+
+class Progress:
+    """Prints how a resource changes: on a terminal the line in force carries a clock, elsewhere a line a change."""
+
+    def __init__(self) -> None:
+        self._shown: dict[str, str] = {}
+        self._live = sys.stderr.isatty()
+        self._begun = time.monotonic()
+        self._open = False  # a line without its end stands on the terminal
+
+    def show(self, what: str, text: str) -> None:
+        """Say it, if it is new."""
+        if self._shown.get(what) != text:
+            self.finish()
+            self._shown[what] = text
+            if not self._live:
+                note(f"{what} {text}")
+        if self._live:
+            clock = durations.render(time.monotonic() - self._begun)
+            sys.stderr.write(f"\r\x1b[K{what} {text}  {clock}")
+            sys.stderr.flush()
+            self._open = True
+
+    def finish(self) -> None:
+        """End the line in force."""
+        if self._open:
+            sys.stderr.write("\n")
+            sys.stderr.flush()
+            self._open = False
+
+
+@contextmanager
+def detachable(advice: str) -> Generator[Progress]:
+    """Show progress; Ctrl-C leaves the thing alone, says how to come back, and ends with code 130."""
+    progress = Progress()
+    try:
+        yield progress
+    except KeyboardInterrupt:
+        progress.finish()
+        note(f"detached; {advice}")
+        raise typer.Exit(failures.DETACHED) from None
+    finally:
+        progress.finish()
+
+
+def until(
+    api: Api, place: Place, reached: Callable[[Json], bool], progress: Progress, limit: timedelta | None = None
+) -> Json:
+    """Look until `reached`; return the row that did.
+
+    Raises:
+        NotFound: It is gone. NebulousError: The limit has passed.
+    """
+    for row in _looks(api, place, limit):
+        progress.show(called(place), described(row))
+        if reached(row):
+            return row
+    raise _too_late(place, limit)
+
+
+def until_gone(api: Api, place: Place, life: str | None, progress: Progress, limit: timedelta | None = None) -> None:
+    """Look until this life of the resource is proven gone.
+
+    Raises:
+        NebulousError: The limit has passed.
+    """
+    try:
+        for row in _looks(api, place, limit):
+            if life and row["metadata"]["id"] != life:
+                return
+            progress.show(called(place), described(row))
+    except NotFound:
+        return
+    raise _too_late(place, limit)
+
+
+def called(place: Place) -> str:
+    """`container/foo`."""
+    return f"{place.plural.removesuffix('s')}/{place.name}"
+
+
+def described(row: Json) -> str:
+    """`pending (NoCapacity): sold out in us-east-1`."""
+    message = str(row["status"].get("message") or "")
+    return f"{status_text(row)}: {message}" if message else status_text(row)
+
+
+def _looks(api: Api, place: Place, limit: timedelta | None) -> Iterator[Json]:
+    """The resource again and again, often at first; ends when the time is over."""
+    pause, alive = FIRST_PAUSE, time.monotonic()
+    end = alive + limit.total_seconds() if limit is not None else math.inf
+    while True:
+        try:
+            row = api.get(place)
+        except Unavailable:
+            if time.monotonic() - alive > PATIENCE.total_seconds():
+                raise
+        else:
+            alive = time.monotonic()
+            yield row
+        if time.monotonic() >= end:
+            return
+        time.sleep(max(0.0, min(pause, end - time.monotonic())))
+        pause = min(pause * 1.5, LONGEST_PAUSE)
+
+
+def _too_late(place: Place, limit: timedelta | None) -> NebulousError:
+    waited = durations.render(limit or 0)
+    return NebulousError(f"{called(place)} is not there yet after {waited}", "it goes on: wait again, or longer")

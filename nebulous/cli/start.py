@@ -1,0 +1,18 @@
+"""`nebu start`."""
+
+from __future__ import annotations
+
+from nebulous.cli import options
+from nebulous.cli.actions import Choice, act
+
+
+def command(
+    names: options.Names = None,
+    namespace: options.Namespace = None,
+    labels: options.Labels = None,
+    everything: options.All = False,
+    yes: options.Yes = False,
+    owner: options.Owner = None,
+) -> int:
+    """Run a stopped or finished container again, as a new attempt."""
+    return act("start", "starting", Choice(names or [], labels or [], everything, yes), namespace, owner)

