@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ class Nebula:
     settings: Settings
     platform: Platform
     parts: Parts
-    kind: str = "container"
+    lives: list[Resource] = field(default_factory=list)
 
     async def create(self, name: str | None = None, labels: dict[str, str] | None = None, **spec: Any) -> Resource:
         """Start a container on this nebula's own platform, as a program would."""
@@ -108,10 +108,22 @@ class Nebula:
             task_queue=ids.TASK_QUEUE,
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
         )
-        return Resource(self.client, handle)
+        self.lives.append(Resource(self.client, handle))
+        return self.lives[-1]
 
     async def owned(self) -> list[Any]:
-        return await self.platform.owned()
+        """What the platform has of this nebula's own lives and of nobody's; other tests may use the same Engine."""
+        mine = {life.id for life in self.lives}
+        shared = self.platform.type == "docker"
+        return [each for each in await self.platform.owned() if not shared or each.workflow in mine]
+
+    async def clear(self) -> None:
+        """Delete what is left, so that a shared Engine is as it was."""
+        for life in self.lives:
+            if await life.open():
+                await life.signal("delete")
+        for life in self.lives:
+            await life.gone()
 
 
 def sim_labels(**script: str) -> dict[str, str]:
@@ -131,6 +143,9 @@ async def nebula(
     sim = SimPlatform("sim", host or ids.new_id(), data_dir, configured.sim)
     redis = sessions.connect(redis_url) if redis_url else None
     async with running(configured, client, redis, platforms=[sim, *more], strict_sandbox=True) as parts:
-        yield Nebula(client, configured, more[0] if more else sim, parts)
+        started = Nebula(client, configured, more[0] if more else sim, parts)
+        yield started
+        if started.platform.type == "docker":
+            await started.clear()
     if redis:
         await redis.aclose()

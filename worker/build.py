@@ -48,6 +48,7 @@ WORKFLOWS: Sequence[type] = (
 STICKY_TIMEOUT = timedelta(seconds=2)
 #: Running activities may finish this long after SIGTERM; they are idempotent, so it is a courtesy.
 GRACE = timedelta(seconds=2)
+CANCEL_AGAIN_S = 0.2
 CACHED_WORKFLOWS = 1000  # about 100 MB
 ACTIVITIES_PER_PLATFORM = 50
 
@@ -164,6 +165,8 @@ async def background(coroutine: Any) -> AsyncGenerator[None]:  # noqa: ANN401 - 
     try:
         yield
     finally:
-        task.cancel()
+        while not task.done():  # Python 3.11 may lose one cancellation in wait_for (bpo-37658), as redis-py uses it
+            task.cancel()
+            await asyncio.wait({task}, timeout=CANCEL_AGAIN_S)
         with contextlib.suppress(asyncio.CancelledError):
             await task
