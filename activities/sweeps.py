@@ -145,9 +145,8 @@ class Sweep:
         return rows
 
     async def _compare(self, expected: dict[str, Row], mine: dict[str, Instance]) -> None:
-        for key, instance in mine.items():
-            if key in expected and instance.state in ENDED:
-                await self._tell(instance)
+        for instance in mine.values():
+            await self._tell(instance)
         for key, row in expected.items():
             if key not in mine:
                 workflow_id = f"container/{row.metadata.owner}/{row.metadata.namespace}/{row.metadata.name}".lower()

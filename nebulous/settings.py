@@ -69,7 +69,9 @@ class Settings(BaseSettings):
     retention_days: int = Field(default=30, ge=1, description="how long Temporal keeps closed histories")
 
     simulate: str = Field(default="", description="clouds that the simulated one stands in for, such as runpod,ec2,gce")
-    local_enabled: bool | None = Field(default=None, description="platform `local`; default: only on loopback")
+    local_enabled: bool | None = Field(
+        default=None, description="platform `local`; default: only with `nebu serve` on loopback"
+    )
     docker_enabled: bool = Field(default=True, description="platform `docker`")
     docker_host: str | None = Field(
         default=None, description="address of the Docker Engine; default DOCKER_HOST, else its socket"

@@ -93,8 +93,9 @@ def search_attributes(
         SearchAttributePair(NAME, address.name.lower()),
         SearchAttributePair(ID, life),
         SearchAttributePair(STATUS, status),
-        SearchAttributePair(LABELS, [f"{key}={value}" for key, value in sorted((labels or {}).items())]),
     ]
+    if labels:
+        pairs.append(SearchAttributePair(LABELS, [f"{key}={value}" for key, value in sorted(labels.items())]))
     optional = {"platform": PLATFORM, "queue": QUEUE, "owner_ref": OWNER_REF}
     pairs += [SearchAttributePair(key, more[name]) for name, key in optional.items() if more.get(name)]
     return TypedSearchAttributes(pairs)
@@ -106,9 +107,8 @@ def changes(known: TypedSearchAttributes, wanted: TypedSearchAttributes) -> list
     for pair in cast(list[SearchAttributePair[Any]], wanted.search_attributes):
         if known.get(pair.key) != pair.value:
             updates.append(pair.key.value_set(pair.value))
-    if PLATFORM not in wanted and known.get(PLATFORM):
-        updates.append(PLATFORM.value_unset())
-    return updates
+    optional: tuple[SearchAttributeKey[Any], ...] = (PLATFORM, QUEUE, OWNER_REF, LABELS)
+    return updates + [key.value_unset() for key in optional if key not in wanted and known.get(key)]
 
 
 async def row(execution: WorkflowExecution | WorkflowExecutionDescription) -> Row | None:

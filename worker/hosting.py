@@ -54,7 +54,9 @@ async def platforms_to_host(client: Client, settings: Settings, install: str) ->
         for cloud in CLOUDS
         if cloud in settings.simulated or cloud in earlier
     ]
-    if settings.local_enabled if settings.local_enabled is not None else settings.loopback:
+    # Only under `nebu serve`: a worker by itself cannot know who reaches the API, and `local` is this very host.
+    safe = settings.embedded and settings.loopback
+    if settings.local_enabled if settings.local_enabled is not None else safe:
         from activities.platforms.local import LocalPlatform
 
         hosted.append(LocalPlatform(host, settings.data, install))

@@ -1,12 +1,13 @@
-"""What `nebu serve` tells the person who typed it: one screen at the start, one at the end."""
+"""What `nebu serve` tells the person who typed it: one screen at the start, a few lines at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-ROWS_AT_MOST = 10
-SERVER_VARIABLES = ("NEBU_SERVER", "NEBU_API_KEY")
+from nebulous.ids import DEFAULT_NAMESPACE, LOCAL_ORGANIZATION
+
+NAMED_AT_MOST = 5  # containers; `nebu get containers -A` has them all
 
 
 def welcome(places: Mapping[str, str], known: Mapping[str, Any], notes: Sequence[str] = ()) -> str:
@@ -27,19 +28,17 @@ def welcome(places: Mapping[str, str], known: Mapping[str, Any], notes: Sequence
         for report in reports
         if report["disabled"] and report["configured"]
     ]
-    if running := _containers(known):
-        rows.append(("From before", f"{_count(running)} going on{_price(running)}: nebu get containers -A"))
     rows += [("Note", note) for note in notes]
-    named = "" if real else " --platform sim"
-    return "\n".join(
-        [
-            "",
-            *(f"  {label:<12} {text}" for label, text in rows),
-            "",
-            f"Next, in another terminal:  nebu create container --name hello --cmd 'echo hello'{named} --wait",
-            "Ctrl-C stops Nebulous, never your containers.",
-        ]
-    )
+    lines = [f"  {label:<12} {text}" for label, text in rows]
+    if going := _going_on(known):
+        lines += ["", f"  {going}, taken up again."]
+    where = "" if real else " --platform sim"
+    lines += [
+        "",
+        f"Next, in another terminal:  nebu create container --name hello --cmd 'echo hello'{where} --wait",
+        "Ctrl-C stops Nebulous, never your containers.",
+    ]
+    return "\n".join(["", *lines])
 
 
 def farewell(known: Mapping[str, Any] | None) -> str:
@@ -50,50 +49,42 @@ def farewell(known: Mapping[str, Any] | None) -> str:
     """
     if known is None:
         return (
-            "Stopped. What still runs could not be asked: after the next `nebu serve`, nebu get containers -A shows it."
+            "Stopped. Whether anything of yours goes on could not be asked; `nebu serve`, then nebu get containers -A."
         )
-    running = _containers(known)
-    if not running:
-        return "Stopped. Nothing of yours is running."
-    go = "goes" if len(running) == 1 else "go"
-    lines = [f"Stopped. {_count(running)} {go} on{_price(running)}; the next `nebu serve` picks them up again:"]
-    lines += [f"  {name} on {_where(rentals)}" for name, rentals in list(running.items())[:ROWS_AT_MOST]]
-    if len(running) > ROWS_AT_MOST:
-        lines.append(f"  and {len(running) - ROWS_AT_MOST} more")
-    return "\n".join(lines)
+    if going := _going_on(known):
+        return f"Stopped. {going}; the next `nebu serve` picks that up again."
+    return "Stopped. Nothing of yours is running."
 
 
-def _names(reports: Any) -> str:  # noqa: ANN401 - an iterable of JSON objects
+def _names(reports: Iterable[Mapping[str, Any]]) -> str:
     return ", ".join(dict.fromkeys(str(report["platform"]) for report in reports))
 
 
-def _containers(known: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """What is rented, by container: one that fails over may hold two machines for a while."""
-    found: dict[str, list[dict[str, Any]]] = {}
+def _going_on(known: Mapping[str, Any]) -> str:
+    """`2 containers go on: a on docker, b on ec2 ($1.20/h)`; "" when nothing is rented."""
     rows: list[dict[str, Any]] = known.get("running") or []
+    places: dict[str, list[str]] = {}  # one that fails over may hold two machines for a while
     for row in rows:
-        found.setdefault(f"{row['owner']}/{row['namespace']}/{row['name']}", []).append(row)
-    return found
+        places.setdefault(_name(row), []).append(row["platform"] + (" (simulated)" if row.get("simulated") else ""))
+    if not places:
+        return ""
+    words = [f"{name} on {' and '.join(where)}" for name, where in list(places.items())[:NAMED_AT_MOST]]
+    more = f" and {len(places) - NAMED_AT_MOST} more" if len(places) > NAMED_AT_MOST else ""
+    count = "1 container goes" if len(places) == 1 else f"{len(places)} containers go"
+    return f"{count} on: {', '.join(words)}{more}{_price(rows)}"
 
 
-def _count(containers: Mapping[str, Any]) -> str:
-    return "1 container" if len(containers) == 1 else f"{len(containers)} containers"
+def _name(row: Mapping[str, Any]) -> str:
+    """The name as `nebu` takes it, with what is not the default."""
+    space = "" if row["namespace"] == DEFAULT_NAMESPACE else f" -n {row['namespace']}"
+    owner = "" if row["owner"] == LOCAL_ORGANIZATION else f"{row['owner']}/"
+    return f"{owner}{row['name']}{space}"
 
 
-def _price(containers: Mapping[str, list[dict[str, Any]]]) -> str:
+def _price(rows: Sequence[Mapping[str, Any]]) -> str:
     """Real money only; a price that nobody knows is said, not counted as nothing."""
-    rentals = [row for rows in containers.values() for row in rows if not row.get("simulated")]
-    cost = sum(row.get("usd_per_hour") or 0.0 for row in rentals)
-    unknown = sum(row.get("usd_per_hour") is None for row in rentals)
+    prices = [row.get("usd_per_hour") for row in rows if not row.get("simulated")]
+    cost, unknown = sum(price or 0.0 for price in prices), prices.count(None)
     words = [f"${cost:.2f}/h"] if cost else []
-    words += [f"{unknown} at a price that is not known"] if unknown else []
+    words += [f"{unknown} at a price nobody knows"] if unknown else []
     return f" ({', '.join(words)})" if words else ""
-
-
-def _where(rentals: Sequence[Mapping[str, Any]]) -> str:
-    return " and ".join(
-        f"{row['platform']}"
-        + (" (simulated)" if row.get("simulated") else "")
-        + (f" at ${row['usd_per_hour']:.2f}/h" if row.get("usd_per_hour") else "")
-        for row in rentals
-    )

@@ -38,6 +38,7 @@ ASK_LIMIT_S = 0.7  # at the end, when the API may be gone already
 STOP_LIMIT_S = 3.5
 FOLDERS = ("archive", "keys", "local", "logs", "run", "sim")  # private even where the data directory is not
 CONTEXT = "local"
+SERVER_VARIABLES = ("NEBU_SERVER", "NEBU_API_KEY")  # what the client prefers to its contexts
 
 
 def command(
@@ -124,9 +125,7 @@ class Serve:
         except OSError as error:
             self._lock.seek(0)
             other = self._lock.read().strip() or "another process"
-            raise Conflict(
-                f"`nebu serve` runs already on {str(data)!r}: {other}", "use that one, or stop it"
-            ) from error
+            raise Conflict(f"nebu serve runs already on {str(data)!r}: {other}", "use that one, or stop it") from error
         self._say_who("starting")
         self._children.stop_stale()
         self._worker_ready.unlink(missing_ok=True)
@@ -218,7 +217,7 @@ class Serve:
             notes.append("listening beyond this machine: platform `local` is off unless NEBU_LOCAL_ENABLED=true")
         if (before := contexts.load().current) not in (None, CONTEXT):
             notes.append(f"`nebu` now talks to this server; back to {before!r}: nebu config use {before}")
-        if named := [name for name in screens.SERVER_VARIABLES if os.environ.get(name)]:
+        if named := [name for name in SERVER_VARIABLES if os.environ.get(name)]:
             notes.append(f"{' and '.join(named)} in the environment win over it: unset them to talk to this server")
         return notes
 

@@ -490,6 +490,6 @@ class ContainerWorkflow(ContainerLife):
             return
         self.record("ReleaseFailed", f"{rental.key}: {failure}", warning=True)
         state.condition("Released", "False", failure.type, f"{failure}; trying again, for ever")
-        state.rounds += 1
-        wait = backoff(RELEASE_BACKOFF, state.rounds)
+        wait = backoff(RELEASE_BACKOFF, rental.failures)
+        rental.failures += 1
         await self.wait(lambda: False, workflow.now() + wait, summary="before the next round of giving back")

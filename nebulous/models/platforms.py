@@ -95,6 +95,7 @@ class Rental(Record):
     instance_id: str | None = None  # None until `create` answered
     identity: str = ""
     answered: bool = False
+    failures: int = 0  # fruitless rounds of giving it back
     sent_at: float | None = None  # unix time of the last possible send of an unanswered create
 
 

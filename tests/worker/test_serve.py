@@ -8,11 +8,10 @@ import socket
 import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 
+from activities.runtimes.supervisor import start_mark
 from tests.served import LIMIT_S, Server, until
 
 CTRL_C_LIMIT_S = 5.0
@@ -99,16 +98,8 @@ def test_after_kill_9_of_everything_the_next_serve_goes_on_where_it_stopped(serv
 
     server.up()
     assert server.until_status("train", "failed")["exit_code"] == 5
-    assert not any(psutil.pid_exists(mark["pid"]) and _same(mark) for mark in marks.values())
+    assert not any(start_mark(mark["pid"]) == mark["start"] for mark in marks.values())
     assert "token" in server.nebu("get", "secrets").stdout
-
-
-def _same(mark: dict[str, Any]) -> bool:
-    try:
-        process = psutil.Process(mark["pid"])
-        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - mark["created"]) < 0.01
-    except psutil.NoSuchProcess:
-        return False
 
 
 def test_a_delete_with_no_worker_alive_happens_once_one_is(server: Server) -> None:
