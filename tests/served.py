@@ -33,6 +33,7 @@ class Server:
 
     folder: Path
     more_env: dict[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
     ready: dict[str, str] = field(default_factory=dict)
     serve: subprocess.Popen[str] | None = None
     started: list[subprocess.Popen[str]] = field(default_factory=list)
@@ -54,9 +55,11 @@ class Server:
 
     def run(self, *words: str, **env: str) -> subprocess.Popen[str]:
         """Start a serve on this data directory."""
-        command = [sys.executable, "-m", "nebulous", "serve", "--data-dir", str(self.folder / "server"), *words]
+        installed = ["-P"] if self.cwd else []  # as `nebu` does it: without the working directory on the path
+        python = [sys.executable, *installed, "-m", "nebulous"]
+        command = [*python, "serve", "--data-dir", str(self.folder / "server"), *words]
         pipe = subprocess.PIPE
-        process = subprocess.Popen(command, env={**self.env, **env}, stdout=pipe, stderr=pipe, text=True)
+        process = subprocess.Popen(command, env={**self.env, **env}, cwd=self.cwd, stdout=pipe, stderr=pipe, text=True)
         self.started.append(process)
         return process
 

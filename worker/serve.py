@@ -53,13 +53,13 @@ def command(
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})  # pyright: ignore[reportArgumentType] - each is None or its field's type
         _ = settings.simulated
-        serve = Serve(settings, ready_file)
-        asyncio.run(serve.run())
-    except (ValidationError, ValueError) as error:
+    except ValueError as error:
         raise Rejected(f"these settings cannot be: {_first_line(error)}") from error
+    try:
+        asyncio.run(Serve(settings, ready_file).run())
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        raise NotStarted(f"{error.strerror}{where}", "free some space, or choose another folder: --data-dir") from error
+        what = f"cannot work in {str(settings.data)!r}: {error.strerror or error}"
+        raise NotStarted(what, "free some space there, or choose another folder: --data-dir") from error
 
 
 def _first_line(error: ValueError) -> str:
@@ -111,6 +111,8 @@ class Serve:
     def _prepare(self) -> None:
         """Make the data directory ours alone, for as long as this process lives; find out early what cannot be."""
         contexts.load()
+        if self._ready_file and not self._ready_file.parent.is_dir():
+            raise Rejected(f"--ready-file: there is no folder {str(self._ready_file.parent)!r}", "make it first")
         data = self._settings.data
         try:
             data.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -146,7 +148,9 @@ class Serve:
         engine = Engine(settings)
         self._ui = engine.ui_address
         self._children.start(*engine.children())
-        env = {**settings.environment(), "NEBU_PORT": str(port), **engine.environment()}
+        local = settings.loopback if settings.local_enabled is None else settings.local_enabled
+        ours = {"NEBU_PORT": str(port), "NEBU_LOCAL_ENABLED": str(local)}
+        env = {**settings.environment(), **ours, **engine.environment()}
         logs = settings.data / "logs"
         self._children.start(
             Child("worker", _nebu("worker", "--ready-file", str(self._worker_ready)), logs / "worker.log", env),
@@ -158,10 +162,14 @@ class Serve:
 
         Raises:
             NotStarted: A child ended, or it takes too long.
+            Rejected: The key that signs tokens is not usable.
         """
         from worker.inquiry import Inquiry  # what it imports is slow, and loads while the children start
 
-        self._inquiry = Inquiry(self._api, self._settings)
+        try:
+            self._inquiry = Inquiry(self._api, self._settings)
+        except ValueError as error:
+            raise Rejected(str(error)) from error
         end = time.monotonic() + READY_LIMIT_S
         while not stop.is_set():
             self._children.check()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from activities.runtimes.supervisor import start_mark
+from tests.conftest import served
 from tests.served import LIMIT_S, Server, until
 
 CTRL_C_LIMIT_S = 5.0
@@ -153,3 +156,47 @@ def test_settings_that_cannot_be_are_explained(server: Server, words: list[str],
     assert process.returncode in (1, 5)
     assert said in err
     assert "Traceback" not in err
+
+
+def test_servers_that_the_settings_name_are_used_and_a_folder_of_like_names_does_no_harm(
+    server: Server, tmp_path: Path
+) -> None:
+    for name in ("api", "worker", "nebulous", "redis"):
+        (tmp_path / "work" / name).mkdir(parents=True)
+        (tmp_path / "work" / name / "__init__.py").write_text("raise SystemExit('this is not Nebulous')")
+    server.cwd = tmp_path / "work"
+    with served(tmp_path / "engine") as engine:
+        server.more_env = {"NEBU_TEMPORAL_ADDRESS": engine.temporal_address, "NEBU_REDIS_URL": engine.redis_url}
+        assert server.up()["ui"] is None
+        assert server.marks().keys() == {"worker", "api"}
+        made = server.nebu("create", "container", "--name", "here", "--platform", "local", "--cmd", "true", "--wait")
+        assert made.returncode == 0, made.stderr
+        screen = server.interrupt()
+    assert f"your Temporal at {engine.temporal_address}" in screen
+    assert "Platforms    local; simulated: sim" in screen
+
+
+def test_a_temporal_that_the_user_has_elsewhere_is_left_alone(server: Server) -> None:
+    profile = server.folder / "temporal.toml"
+    profile.write_text('[profile.default]\naddress = "192.0.2.1:7233"\napi_key = "of another"\n[profile.default.tls]\n')
+    server.more_env = {"TEMPORAL_CONFIG_FILE": str(profile), "TEMPORAL_API_KEY": "of another", "TEMPORAL_TLS": "true"}
+    server.up()
+    assert server.nebu("get", "containers").returncode == 0
+
+
+def test_ctrl_c_while_it_starts_leaves_nothing_behind(server: Server) -> None:
+    process = server.run("--port", "0")
+    marks = server.folder / "server" / "children.json"
+    pids = until(lambda: marks.exists() and [mark["pid"] for mark in server.marks().values()], "children are started")
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=LIMIT_S)
+    assert time.monotonic() - began < CTRL_C_LIMIT_S
+    assert (process.returncode, out, err) == (0, "", "")
+    assert [start_mark(pid) for pid in pids] == [None] * len(pids)
+    assert not marks.exists()
+
+
+def test_serve_itself_never_loads_the_temporal_sdk() -> None:
+    code = "import sys, worker.serve, worker.inquiry; sys.exit('temporalio' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=LIMIT_S)
