@@ -86,7 +86,7 @@ def search_attributes(
     address: Address, life: str, status: str, labels: Mapping[str, str] | None, **more: str
 ) -> TypedSearchAttributes:
     """What a resource is found by; `more` takes platform, queue and owner_ref, where "" means none."""
-    pairs = [
+    pairs: list[SearchAttributePair[Any]] = [
         SearchAttributePair(KIND, address.kind),
         SearchAttributePair(ORG, address.organization.lower()),
         SearchAttributePair(NAMESPACE, address.namespace.lower()),
