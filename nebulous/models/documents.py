@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
@@ -118,7 +118,7 @@ def _nodes(text: str, source: str) -> Iterator[yaml.Node]:
 def _check_depth(text: str, source: str) -> None:
     """Refuse deep nesting before composing: that recurses in C, and 5,000 brackets end the process."""
     depth = 0
-    for event in cast("Iterator[yaml.Event]", yaml.parse(text, Loader=syntax.Loader)):
+    for event in yaml.parse(text, Loader=syntax.Loader):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -272,7 +272,9 @@ def _place(node: yaml.Node) -> Place:
 
 
 def _at(node: yaml.Node | yaml.Event) -> tuple[int, int]:
-    return node.start_mark.line + 1, node.start_mark.column + 1
+    mark = node.start_mark
+    assert mark is not None, "whatever is read from a text stands somewhere in it"
+    return mark.line + 1, mark.column + 1
 
 
 def _refuse(node: yaml.Node | yaml.Event, source: str, reason: str) -> NoReturn:
