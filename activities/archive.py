@@ -56,4 +56,6 @@ class Archive:
         about = folder / "meta.json"
         if not about.exists():
             whose = {"owner": metadata.owner, "namespace": metadata.namespace, "name": metadata.name}
-            about.write_text(json.dumps(whose))
+            draft = folder / f"meta.{os.getpid()}.part"
+            draft.write_text(json.dumps(whose))
+            draft.replace(about)

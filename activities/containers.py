@@ -83,7 +83,9 @@ class ContainerActivities:
     async def list_offers(self, request: OffersRequest) -> list[Offer]:
         """List what this account rents out for the request, best first."""
         with translated():
-            return await self._platform.offers(Ask(**request.model_dump()))
+            identity = await self._platform.identity()
+            offers = await self._platform.offers(Ask(**request.model_dump()))
+        return [offer.model_copy(update={"identity": identity}) for offer in offers]
 
     @activity.defn(name="prepare")
     async def prepare(self, request: LaunchRequest) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, cast
 
@@ -53,6 +53,7 @@ class Failure:
     hint: str = ""
     scope: str = ""
     tries: int = 0  # how often it was tried; 0 is unknown
+    answered: bool = False  # the activity itself said so; else nobody knows what it did
 
     def isa(self, *kinds: type[NebulousError]) -> bool:
         """True when the error is one of these, or more special than one of these."""
@@ -69,16 +70,23 @@ class Failure:
         if isinstance(cause, exceptions.TimeoutError):
             if cause.type == TimeoutType.SCHEDULE_TO_START:
                 return cls("NoWorker", "no worker process serves this platform: start `nebu worker` on its host")
-            cause = cause.cause if isinstance(cause.cause, ApplicationError) else cause
+            last = cause.cause
+            if isinstance(last, ApplicationError):
+                return replace(cls._said(last), answered=False)
         if isinstance(cause, ApplicationError):
-            detail: Any = cause.details[0] if cause.details else {}
-            known = cast(dict[str, Any], detail) if isinstance(detail, dict) else {}
-            named = cause.type in errors.BY_TYPE
-            return cls(
-                str(cause.type) if named else "Unknown",
-                cause.message if named else f"{cause.type}: {cause.message}",
-                str(known.get("hint") or ""),
-                str(known.get("scope") or ""),
-                int(known.get("tries") or 0),
-            )
+            return cls._said(cause)
         return cls("Unavailable", str(cause or error))
+
+    @classmethod
+    def _said(cls, cause: ApplicationError) -> Failure:
+        detail: Any = cause.details[0] if cause.details else {}
+        known = cast(dict[str, Any], detail) if isinstance(detail, dict) else {}
+        named = cause.type in errors.BY_TYPE
+        return cls(
+            str(cause.type) if named else "Unknown",
+            cause.message if named else f"{cause.type}: {cause.message}",
+            str(known.get("hint") or ""),
+            str(known.get("scope") or ""),
+            int(known.get("tries") or 0),
+            answered=True,
+        )

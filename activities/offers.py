@@ -8,6 +8,7 @@ from temporalio.client import Client
 from activities.failures import translated
 from nebulous import temporal
 from nebulous.errors import Rejected
+from nebulous.ids import PLATFORMS, platform_type
 from nebulous.models.base import Record, nearest
 from nebulous.models.platforms import PlatformReport
 
@@ -47,6 +48,8 @@ class OfferActivities:
         reports = await self._reports()
         with translated():
             fitting = named(reports, request.platform) if request.platform else unnamed(reports)
+        if request.platform and not fitting:  # a list may be late, and a worker away: not the spec's fault
+            return Placement(unusable=[f"{request.platform}: no worker has reported it; see `nebu get platforms`"])
         usable = [report for report in fitting if not report.disabled]
         return Placement(
             tiers=tiers(usable, request),
@@ -64,17 +67,16 @@ class OfferActivities:
 
 
 def named(reports: list[PlatformReport], platform: str) -> list[PlatformReport]:
-    """The accounts of one platform, or the one account.
+    """The accounts of one platform, or the one account; none while nobody serves it.
 
     Raises:
-        Rejected: There is none.
+        Rejected: There is no such platform.
     """
-    chosen = [report for report in reports if platform in (report.platform, report.account)]
-    if not chosen:
-        guess = nearest(platform, {report.platform for report in reports})
-        advice = f"did you mean {guess!r}?" if guess else "see `nebu get platforms`"
-        raise Rejected(f"platform {platform!r} is not configured", advice)
-    return chosen
+    if platform_type(platform) not in PLATFORMS:
+        guess = nearest(platform, PLATFORMS)
+        advice = f"did you mean {guess!r}?" if guess else f"choose one of {', '.join(PLATFORMS)}"
+        raise Rejected(f"there is no platform {platform!r}", advice)
+    return [report for report in reports if platform in (report.platform, report.account)]
 
 
 def unnamed(reports: list[PlatformReport]) -> list[PlatformReport]:

@@ -40,19 +40,14 @@ class Pace:
         return cls(timedelta(minutes=2), budget, timedelta(milliseconds=250), timedelta(seconds=5))
 
     @classmethod
-    def long(cls, budget: timedelta) -> Pace:
-        """Something that streams or pulls for as long as it takes, reporting as it goes."""
-        return cls(budget, budget)
-
-    @classmethod
     def fetching(cls, budget: timedelta) -> Pace:
         """As long as bytes come; a registry that does not answer is soon reported rather than waited for."""
         return cls(budget, budget, timedelta(seconds=2), timedelta(seconds=10), tries=4)
 
     @classmethod
-    def few(cls, budget: timedelta) -> Pace:
-        """Worth a few tries, but nothing waits for it for ever."""
-        return cls(budget, budget, tries=3)
+    def ending(cls, attempt: timedelta) -> Pace:
+        """What must happen before a machine goes: a few tries, patient with a busy or absent worker."""
+        return cls(attempt, None, tries=3, waits_for_worker=True, priority=URGENT)
 
     @classmethod
     def rental(cls, budget: timedelta) -> Pace:

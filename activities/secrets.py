@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from temporalio.client import Client
+from typing import Any
+
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.platforms.base import Command
@@ -28,11 +30,12 @@ class SecretReader:
             Unavailable: No worker answered for it.
         """
         spec = launch.container
-        env = launch.own_env
+        env: dict[str, str] = {}
         for variable in spec.env_vars or []:
             env[variable.key] = (
                 await self.value(launch, variable.secret_name) if variable.secret_name else variable.value or ""
             )
+        env |= launch.own_env  # what a container is told about itself is always true
         registry = spec.registry
         if registry is None:
             return Command(env=env)
@@ -42,15 +45,23 @@ class SecretReader:
         """One secret of the launch's namespace, in clear."""
         metadata = launch.metadata
         address = Address("secret", metadata.owner, metadata.namespace, name)
+        handle = self._client.get_workflow_handle(str(address))
         try:
-            sealed = await self._client.get_workflow_handle(str(address)).query(
-                "sealed", result_type=str, rpc_timeout=temporal.RPC_TIMEOUT
-            )
+            if await self._alive(handle):
+                sealed = await handle.query("sealed", result_type=str, rpc_timeout=temporal.RPC_TIMEOUT)
+                return unseal(self._key, address, sealed)
         except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                raise Rejected(
-                    f"secret {name!r} does not exist in namespace {metadata.namespace!r}",
-                    f"create it: nebu create secret {name} -n {metadata.namespace} --value …",
-                ) from error
-            raise Unavailable(f"secret {name!r} could not be read: {error.message}") from error
-        return unseal(self._key, address, sealed)
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise Unavailable(f"secret {name!r} could not be read: {error.message}") from error
+        raise Rejected(
+            f"secret {name!r} does not exist in namespace {metadata.namespace!r}",
+            f"create it: nebu create secret {name} -n {metadata.namespace} --value …",
+        )
+
+    @staticmethod
+    async def _alive(handle: WorkflowHandle[Any, Any]) -> bool:
+        """False for a deleted one: Temporal answers queries of closed workflows too."""
+        description = await handle.describe(rpc_timeout=temporal.RPC_TIMEOUT)
+        row = await temporal.row(description)
+        deleted = row is not None and row.metadata.deleted_at is not None
+        return description.status is WorkflowExecutionStatus.RUNNING and not deleted

@@ -23,7 +23,7 @@ from activities.orphans import Orphans
 from activities.platforms.base import Platform, Watches
 from nebulous import temporal
 from nebulous.errors import NebulousError, Unavailable
-from nebulous.ids import platform_workflow
+from nebulous.ids import Address, platform_workflow
 from nebulous.models.base import Record
 from nebulous.models.containers import WATCHED
 from nebulous.models.platforms import Instance, InstanceState, Observation
@@ -32,7 +32,7 @@ from nebulous.models.resources import Row
 log = logging.getLogger(__name__)
 
 ENDED = frozenset({InstanceState.EXITED, InstanceState.PREEMPTED})
-RECONNECT_S = 1.0
+RECONNECT_S, SLOWEST_RECONNECT_S = 1.0, 10.0
 REPORT_EVERY_S = 600.0
 
 
@@ -149,8 +149,9 @@ class Sweep:
             await self._tell(instance)
         for key, row in expected.items():
             if key not in mine:
-                workflow_id = f"container/{row.metadata.owner}/{row.metadata.namespace}/{row.metadata.name}".lower()
-                await self._lost(key, workflow_id, str(row.rentals[key].get("instance_id") or ""))
+                metadata, rental = row.metadata, row.rentals[key]
+                address = Address("container", metadata.owner, metadata.namespace, metadata.name)
+                await self._lost(key, str(address), str(rental["instance_id"]), str(rental.get("identity") or ""))
 
     async def _differences(self, mine: dict[str, Instance]) -> None:
         for key, instance in mine.items():
@@ -161,11 +162,13 @@ class Sweep:
                 await self._tell(instance)
         for key, instance in self._known.items():
             if key not in mine:
-                await self._lost(key, instance.workflow, instance.id)
+                await self._lost(key, instance.workflow, instance.id, instance.identity)
 
-    async def _lost(self, key: str, workflow_id: str, instance_id: str) -> None:
-        """Missing from a listing proves nothing; a look-up by key that finds nothing does."""
-        if await self._wants_to_know(workflow_id, key) and not await self._platform.find(key):
+    async def _lost(self, key: str, workflow_id: str, instance_id: str, identity: str) -> None:
+        """Missing from a listing proves nothing; a look-up by key that finds nothing does, in the right account."""
+        if not await self._wants_to_know(workflow_id, key) or await self._platform.identity() != identity:
+            return
+        if not await self._platform.find(key):
             message = f"{instance_id} is gone from {self._platform.account}"
             await self._signal(
                 workflow_id, Observation(key=key, instance_id=instance_id, state="lost", message=message)
@@ -209,6 +212,7 @@ class Sweep:
     async def _watch(self) -> None:
         """Pass on what the platform pushes; a broken stream means a full comparison, then a new stream."""
         assert isinstance(self._platform, Watches)
+        pause, said = RECONNECT_S, ""
         while True:
             try:
                 async for instance in self._platform.watch():
@@ -216,11 +220,14 @@ class Sweep:
                         await self._tell(instance)
                         if instance.state not in ENDED:
                             self._wake.set()
+                    pause, said = RECONNECT_S, ""
             except (NebulousError, RPCError) as error:
-                log.info("watching %s broke off: %s", self._platform.account, error)
+                if str(error) != said:
+                    log.info("watching %s broke off: %s", self._platform.account, error)
+                pause, said = min(SLOWEST_RECONNECT_S, pause * 2), str(error)
             self._full_due = 0.0
             self._wake.set()
-            await asyncio.sleep(RECONNECT_S)
+            await asyncio.sleep(pause)
 
     async def _report(self, foreign: list[Instance]) -> None:
         """Tell the platform's entity what people should know, when it changed or grew old."""

@@ -10,7 +10,7 @@ from nebulous import ids
 from nebulous.models.platforms import PlatformReport
 from nebulous.settings import CLOUDS
 
-KNOWN = ("runpod", "ec2", "gce", "docker", "local", "sim")
+KNOWN = ids.PLATFORMS
 
 _CREDENTIALS = {
     "runpod": "RUNPOD_API_KEY",

@@ -221,7 +221,7 @@ class Store:
                         str(new.status["status"]),
                         new.metadata.labels,
                         queue=new.queue,
-                        owner_ref=new.metadata.owner_ref or "",
+                        owner_ref=(new.metadata.owner_ref or "").lower(),
                     ),
                     static_summary=new.summary,
                     rpc_timeout=temporal.RPC_TIMEOUT,
@@ -244,6 +244,8 @@ class Store:
             return None
         self.lists.wrote(new.address.organization)
         outcome, life = decision.get("outcome"), str(decision.get("id"))
+        if outcome == "past":
+            raise Conflict(f"{named(new.address)}: {decision.get('message')}", "send the request under a new key")
         if outcome == "conflict":
             raise Conflict(
                 f"{named(new.address)}: {decision.get('message') or 'it exists with another spec'}",

@@ -27,7 +27,12 @@ POLL_SECONDS = 0.2
 
 
 async def main(name: str, platform: str | None) -> int:
-    client = await Client.connect(os.environ.get("TEMPORAL_ADDRESS", "localhost:7233"))
+    address = os.environ.get("TEMPORAL_ADDRESS", "localhost:7233")
+    try:
+        client = await Client.connect(address)
+    except RuntimeError:
+        print(f"no Temporal answers at {address}: start `nebu serve`, or set TEMPORAL_ADDRESS to what it prints")
+        return 1
     spec = {"image": "busybox:latest", "command": "echo hello from a workflow", "platform": platform}
     try:
         handle = await client.start_workflow(

@@ -54,6 +54,11 @@ class Demo:
             time.sleep(0.05)
         self.ready = json.loads(file.read_text())
 
+    def clean(self) -> None:
+        """Delete what an interrupted story left, before its data goes: the containers would outlive it."""
+        if self.ready and self._serve and self._serve.poll() is None:
+            self.nebu("delete", "containers", "--all", "--yes", quiet=True, check=False)
+
     def stop(self) -> None:
         """What Ctrl-C does."""
         if self._serve and self._serve.poll() is None:
@@ -65,9 +70,15 @@ class Demo:
         if not quiet:
             print(f"\n{BOLD}$ nebu {' '.join(words)}{END}", flush=True)
         done = subprocess.run(
-            [sys.executable, "-m", "nebulous", *words], env=self._env, capture_output=True, text=True, timeout=120
+            [sys.executable, "-m", "nebulous", *words],
+            env=self._env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
         )
-        output = done.stdout + done.stderr
+        output = done.stdout
         if not quiet:
             print(output.rstrip(), flush=True)
         if check and done.returncode != 0:
@@ -175,6 +186,7 @@ def main() -> int:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
     finally:
+        demo.clean()
         demo.stop()
         shutil.rmtree(folder, ignore_errors=True)
     say("Stopped. Now for your own work, type:")

@@ -106,6 +106,8 @@ class Api:
         self.notices: list[str] = []
         self._notice = notice or self.notices.append
         headers = {"User-Agent": f"nebu/{__version__}", "Accept": "application/json"}
+        if token and not (token.isascii() and token.isprintable()):
+            raise Unauthenticated("the token is not one: it has characters that no token has", "log in: nebu login")
         if token:
             headers["Authorization"] = f"Bearer {token}"
         self._http = httpx.Client(

@@ -34,6 +34,8 @@ RESERVED_NAMES = frozenset(
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # no 0/o, 1/l/i: ids are read aloud and typed
 _ID_LENGTH = 12
 
+PLATFORMS = ("runpod", "ec2", "gce", "docker", "local", "sim")
+
 TASK_QUEUE = "nebulous"
 INSTALL_WORKFLOW = "install/nebulous"
 

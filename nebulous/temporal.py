@@ -7,10 +7,12 @@ signals `stop start restart delete {"id": …}` and `observe {…}`, update `cre
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, cast
 
+from pydantic import ValidationError
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription
@@ -21,6 +23,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from nebulous.ids import Address
 from nebulous.models.resources import Row
+
+log = logging.getLogger(__name__)
 
 RPC_TIMEOUT = timedelta(seconds=10)
 
@@ -112,9 +116,15 @@ def changes(known: TypedSearchAttributes, wanted: TypedSearchAttributes) -> list
 
 
 async def row(execution: WorkflowExecution | WorkflowExecutionDescription) -> Row | None:
-    """The resource that a workflow's memo shows; None when the workflow is no resource of ours."""
+    """The resource that a workflow's memo shows; None when it is no resource of ours, or cannot be read."""
     memo = await execution.memo()
-    return Row.model_validate(memo) if "metadata" in memo and "status" in memo else None
+    if "metadata" not in memo or "status" not in memo:
+        return None
+    try:
+        return Row.model_validate(memo)
+    except ValidationError as error:  # one bad row must not hide the others
+        log.warning("the memo of %s cannot be read: %s", execution.id, error)
+        return None
 
 
 def quote(value: str) -> str:

@@ -63,11 +63,11 @@ class Server:
         self.started.append(process)
         return process
 
-    def up(self) -> dict[str, str]:
+    def up(self, *words: str) -> dict[str, str]:
         """Start one and wait until it is ready."""
         ready = self.folder / "ready.json"
         ready.unlink(missing_ok=True)
-        self.serve = self.run("--port", "0", "--ready-file", str(ready))
+        self.serve = self.run("--port", "0", "--ready-file", str(ready), *words)
         until(lambda: ready.exists() or self.serve.poll() is not None, "serve is ready")
         assert ready.exists(), self.serve.communicate()
         return json.loads(ready.read_text())

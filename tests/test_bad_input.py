@@ -11,6 +11,8 @@ import pytest
 
 from nebulous import tokens
 from nebulous.settings import Settings
+from tests.dockerd import Dockerd
+from tests.doubles.registry import Registry
 from tests.served import Server
 
 OK, FAILED, USAGE, NOT_FOUND, REFUSED, UNREACHABLE = 0, 1, 2, 3, 4, 5
@@ -128,3 +130,20 @@ def test_wrong_words_are_answered_with_the_right_ones(server: Server, words: lis
     ended = server.nebu(*words)
     assert ended.returncode == code, ended.stderr
     assert said in ended.stderr
+
+
+@pytest.mark.docker
+def test_an_image_that_does_not_exist_makes_it_invalid(docker_host: str, engine: Dockerd, tmp_path: Path) -> None:
+    with Registry(engine.init_pid) as registry:
+        own = Server(tmp_path, {"NEBU_DOCKER_ENABLED": "true", "NEBU_DOCKER_HOST": docker_host})
+        try:
+            own.up()
+            image = f"{registry.address}/no/such:1"
+            create = ["create", "container", "--name", "none", "--platform", "docker", "--image", image, "--wait"]
+            ended = own.nebu(*create)
+            assert ended.returncode == FAILED
+            assert "invalid (ImageNotFound)" in ended.stdout + ended.stderr
+            assert image in ended.stdout + ended.stderr
+            assert own.nebu("delete", "containers", "none").returncode == OK
+        finally:
+            own.close()

@@ -51,7 +51,7 @@ GRACE = timedelta(seconds=2)
 CANCEL_AGAIN_S = 0.2
 BUILD_ID = f"nebulous-{__version__}"  # shown in histories; without one the SDK hashes every loaded module for 1.4 s
 CACHED_WORKFLOWS = 1000  # about 100 MB
-ACTIVITIES_PER_PLATFORM = 50
+ACTIVITIES_PER_PLATFORM = 500  # they wait on other machines more than they work
 
 
 def workflow_runner(strict: bool = False) -> SandboxedWorkflowRunner:
@@ -142,7 +142,7 @@ async def running(
         platforms: To host; default: what the settings ask for.
         strict_sandbox: See `workflow_runner`.
     """
-    install = await install_id(client, settings)
+    install = await install_id(client)
     parts = Parts(settings, client, redis, install, strict_sandbox)
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(parts.control_worker())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform as machine
+import time
 
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy
@@ -19,15 +20,16 @@ from nebulous.settings import CLOUDS, Settings
 log = logging.getLogger(__name__)
 
 PROBE_EVERY_S = 5.0
+REPORT_AGAIN_S = 300.0
 
 
-async def install_id(client: Client, settings: Settings) -> str:
+async def install_id(client: Client) -> str:
     """The id of this install: the Install workflow's word, made by whoever comes first.
 
-    A data directory that remembers an id proposes it, so that a Temporal that lost its state is noticed by `serve`.
+    A Temporal without one always gets a new id, even if the data directory remembers another: a Temporal that lost
+    its state knows no workflow, and under the old id every machine that still runs would look like an orphan.
     """
-    known = settings.data / "install-id"
-    proposed = known.read_text().strip() if known.exists() else ids.new_id()
+    proposed = ids.new_id()
     handle = await client.start_workflow(
         "Install",
         proposed,
@@ -84,16 +86,19 @@ class Hosted:
         self._platform = platform
         self._settings = settings
         self._known: tuple[str | None, bool] | None = None
+        self._reported_at = 0.0
 
     async def run(self) -> None:
         """Probe for ever; report what changed."""
         while True:
             try:
                 await self.report()
-            except RPCError as error:
+            except (RPCError, NebulousError, OSError, RuntimeError) as error:
                 log.warning("cannot report %s: %s", self._platform.account, error)
                 self._known = None
             await asyncio.sleep(PROBE_EVERY_S)
+            if time.monotonic() - self._reported_at > REPORT_AGAIN_S:
+                self._known = None  # somebody may have terminated the entity or the sweep
 
     async def report(self) -> None:
         """Start the entity and the sweep if need be, and tell them whether the platform is usable."""
@@ -134,7 +139,7 @@ class Hosted:
             static_summary=f"Sweep of {account}",
             rpc_timeout=temporal.RPC_TIMEOUT,
         )
-        self._known = (disabled, configured)
+        self._known, self._reported_at = (disabled, configured), time.monotonic()
 
     async def _probe(self) -> tuple[str | None, bool]:
         platform = self._platform

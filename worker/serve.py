@@ -80,6 +80,7 @@ class Serve:
         self._lock: IO[str] | None = None
         self._api = ""
         self._ui: str | None = None
+        self._temporal = ""
         self._inquiry: Inquiry | None = None
         self._was_ready = False
 
@@ -146,7 +147,7 @@ class Serve:
         port = claim_port(settings.port, "--port or NEBU_PORT", settings.host)
         self._api = url(settings.host, port)
         engine = Engine(settings)
-        self._ui = engine.ui_address
+        self._ui, self._temporal = engine.ui_address, engine.temporal_address
         self._children.start(*engine.children())
         local = settings.loopback if settings.local_enabled is None else settings.local_enabled
         ours = {"NEBU_PORT": str(port), "NEBU_LOCAL_ENABLED": str(local)}
@@ -196,7 +197,8 @@ class Serve:
         if mine != install:
             raise Conflict(
                 f"Temporal holds install {install!r}, {str(file)!r} says {mine!r}",
-                "use the Temporal that belongs to this data directory, or another --data-dir",
+                "use the Temporal that belongs to this data directory, or another --data-dir; if its state is lost for "
+                f"good, remove {str(file)!r}: what still runs is then listed by `nebu doctor`, and left alone",
             )
 
     def _welcome(self, known: dict[str, Any], seconds: float) -> None:
@@ -207,10 +209,12 @@ class Serve:
         self._say_who(f"API {self._api}")
         self._was_ready = True
         if self._ready_file:
-            ready = {"api": self._api, "ui": self._ui, "token": token, "data_dir": str(settings.data)}
+            places = {"api": self._api, "ui": self._ui, "temporal": self._temporal}
+            ready = {**places, "token": token, "data_dir": str(settings.data)}
             _write_private(self._ready_file, json.dumps(ready))
         places = {
             "API": self._api,
+            "Temporal": self._temporal,
             "Temporal UI": self._ui or f"that of your Temporal at {settings.temporal_address}",
             "Data": str(settings.data),
             "Logs": str(settings.data / "logs"),

@@ -43,6 +43,10 @@ class ContainerLife(Entity[ContainerState]):
         """A stopping container is as good as over: the next life may be accepted."""
         return self.final() or self.state.status.status == Status.STOPPING
 
+    def can_run(self) -> bool:
+        """False for what is on its way out, and for a spec that can never run."""
+        return not self.state.deleting and self.state.status.status != Status.INVALID
+
     @workflow.signal(name="stop", description="Stop the command and give the instance back; row and logs stay.")
     def on_stop(self, request: dict[str, Any]) -> None:
         """Want it stopped; nothing to do for a finished one."""
@@ -55,13 +59,13 @@ class ContainerLife(Entity[ContainerState]):
     @workflow.signal(name="start", description="Start a finished or stopped container again, as the next attempt.")
     def on_start(self, request: dict[str, Any]) -> None:
         """Want it running; nothing to do for one that runs."""
-        if self.addressed(request) and not self.state.deleting and (self.final() or self.state.wanted == "stop"):
+        if self.addressed(request) and self.can_run() and (self.final() or self.state.wanted == "stop"):
             self.state.start_asked = True
 
     @workflow.signal(name="restart", description="Restart the command in the same instance.")
     def on_restart(self, request: dict[str, Any]) -> None:
         """Want the command started afresh; a finished one is started again."""
-        if self.addressed(request) and not self.state.deleting:
+        if self.addressed(request) and self.can_run():
             if self.final():
                 self.state.start_asked = True
             else:
@@ -144,7 +148,7 @@ class ContainerLife(Entity[ContainerState]):
 
     def blocked(self, offer: Offer) -> bool:
         """True while an account, region or type is left alone after a quota or login error."""
-        until = [moment(self.state.blocked.get(scope)) for scope in (offer.account, offer.region, offer.instance_type)]
+        until = [moment(self.state.blocked.get(scope)) for scope in scopes(offer)]
         return any(time > workflow.now() for time in until if time)
 
     def next_key(self, offer: Offer) -> str:
@@ -196,3 +200,8 @@ class ContainerLife(Entity[ContainerState]):
         shown = self.state.status
         shown.status, shown.reason, shown.message = status, reason, message[:LONGEST_MESSAGE]
         shown.ready = status == Status.RUNNING
+
+
+def scopes(offer: Offer) -> tuple[str, ...]:
+    """What a quota may be about, as far as an offer shows it."""
+    return offer.account, offer.region, offer.zone, offer.instance_type

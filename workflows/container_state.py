@@ -11,7 +11,7 @@ from nebulous.models.resources import Condition
 from workflows.entity import EntityState
 
 ATTEMPTS_KEPT = 30
-LONGEST_MESSAGE = 240  # the memo's status stays under 1 kB
+LONGEST_MESSAGE = 160  # the memo's status stays under 1 kB
 
 
 class Ending(Record):
@@ -46,6 +46,7 @@ class ContainerState(EntityState):
     failure: str = ""  # why the latest offer failed, "Type: message"
     tries: int = 0  # rentals asked for in this life; part of each key
     retries: int = 0
+    start_failures: int = 0  # of the current start of the command
     recoveries_at: list[str] = []
 
     provision_by: str | None = None  # deadlines are absolute, so that they survive anything
@@ -98,6 +99,13 @@ class ContainerState(EntityState):
         status.accelerator = f"{offer.accelerator_count}:{offer.accelerator}" if offer.accelerator else None
         status.cost_per_hr, status.price_source = offer.usd_per_hour, offer.price_source
 
+    def leave_offer(self) -> None:
+        """Show that it is nowhere, and costs nothing."""
+        status = self.status
+        self.offer = None
+        status.platform = status.account = status.region = status.instance_type = status.price_source = ""
+        status.simulated, status.accelerator, status.cost_per_hr = False, None, None
+
     def rented(self) -> dict[str, Any]:
         """What is or may be rented, as the memo shows it and the sweep reads it."""
         return {
@@ -105,6 +113,7 @@ class ContainerState(EntityState):
                 "account": rental.offer.account,
                 "platform": rental.offer.platform,
                 "instance_id": rental.instance_id,
+                "identity": rental.identity,
                 "usd_per_hour": rental.offer.usd_per_hour,
                 "simulated": rental.offer.simulated,
                 "since": rental.since,

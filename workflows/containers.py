@@ -15,47 +15,38 @@ from temporalio import workflow
 from activities.containers import (
     ArchiveRequest,
     ContainerActivities,
-    LaunchRequest,
-    ReleaseRequest,
     RunRequest,
 )
 from activities.failures import Failure
 from activities.pace import Pace
 from nebulous import durations
-from nebulous.errors import AuthFailed, NotFound, OutOfCapacity, QuotaExceeded, Rejected
+from nebulous.errors import NotFound, Rejected
 from nebulous.ids import platform_queue
 from nebulous.models.containers import (
     MAX_RECOVERIES,
     RECOVERY_WINDOW,
     ContainerSpec,
-    Launch,
     Status,
 )
-from nebulous.models.platforms import Exit, Feature, Instance, Observation, Offer, Rental
-from workflows.container_life import ContainerLife
+from nebulous.models.platforms import Exit, Feature, Instance, Observation
 from workflows.container_state import ContainerState, Ending
 from workflows.entity import Step, moment, stamp
 from workflows.placement import (
-    PENDING_BACKOFF,
-    QUOTA_BLOCK,
     RELEASE_BACKOFF,
     RESTART_BACKOFF,
+    ContainerPlacement,
     backoff,
-    find_offers,
+    counted,
 )
 
-CREATE_BUDGET = timedelta(minutes=3)
-PREPARE_BUDGET = timedelta(hours=2)  # a 60 GB image over a slow line
 ARCHIVE_BUDGET = timedelta(minutes=10)
 STOP_MARGIN = timedelta(seconds=60)
 SHORTEST_TRY, LONGEST_TRY = timedelta(seconds=1), timedelta(days=1)  # of starting the command
 STEADY = timedelta(minutes=10)  # a command that ran this long is restarted without back-off
 
-NOTHING_RENTED = (OutOfCapacity, QuotaExceeded, AuthFailed, Rejected)
-
 
 @workflow.defn(name="Container")
-class ContainerWorkflow(ContainerLife):
+class ContainerWorkflow(ContainerPlacement):
     """One container's life, from accepted spec to proof that its instance is gone."""
 
     @workflow.init
@@ -86,146 +77,6 @@ class ContainerWorkflow(ContainerLife):
             "close": self.close,
         }
 
-    # --- getting a machine ----------------------------------------------------------------------------
-
-    async def placing(self) -> str:
-        """Ask who offers what."""
-        state, now = self.state, workflow.now()
-        if self.leaving():
-            return self.leave_unstarted()
-        state.status.attempt = state.status.attempt or 1
-        state.provision_by = state.provision_by or stamp(now + state.container.provision_span)
-        found = await find_offers(self, state.container, state.metadata.labels)
-        if found.rejected:
-            return self.refuse(found.problem)
-        state.offers, state.failure = found.offers, found.problem
-        if found.offers and not state.rounds:
-            self.record("Placing", f"{len(found.offers)} offers, best {found.offers[0].place} ({found.why})")
-        return "renting" if found.offers else "pending"
-
-    async def renting(self) -> str:
-        """Try the next offer: the image first where that is needed, then the rental itself."""
-        state = self.state
-        if self.leaving():
-            return self.leave_unstarted()
-        state.offers = [offer for offer in state.offers if not self.blocked(offer)]
-        if not state.offers:
-            return "pending"
-        offer = state.offers[0]
-        if state.offer != offer or not state.attempts or state.attempts[-1].outcome:
-            state.begin_attempt(offer, self.now())
-            state.take_offer(offer)
-        launch = self.launch(offer, self.next_key(offer))
-        if Feature.PULL_FIRST in offer.features:
-            self.show(Status.CREATING, "Pulling", f"fetching image {state.container.image!r} on {offer.place}")
-            pulled = await self.race(
-                ContainerActivities.prepare,
-                LaunchRequest(launch=launch, offer=offer),
-                Pace.fetching(PREPARE_BUDGET),
-                summary=f"fetch {state.container.image}",
-                queue=platform_queue(offer.account),
-                until=self.leaving,
-            )
-            if pulled is None:
-                return "renting"
-            if isinstance(pulled, Failure):
-                return self._refused(offer, pulled)
-            state.provision_by = stamp(workflow.now() + state.container.provision_span)  # pulling is not searching
-        return await self._rent(offer, launch)
-
-    async def _rent(self, offer: Offer, launch: Launch) -> str:
-        """Record the intent, then rent; the memo shows the key before the cloud hears of it (rule 3)."""
-        state = self.state
-        deadline = workflow.now() + CREATE_BUDGET
-        state.rentals[launch.key] = Rental(
-            key=launch.key,
-            offer=offer,
-            attempt=state.status.attempt,
-            since=self.now(),
-            sent_at=deadline.timestamp(),
-        )
-        self.show(Status.CREATING, "Renting", f"renting {offer.place}")
-        answer = await self.act(
-            ContainerActivities.create,
-            LaunchRequest(launch=launch, offer=offer, deadline=deadline.timestamp()),
-            Pace.rental(CREATE_BUDGET),
-            summary=f"rent {offer.place}",
-            queue=platform_queue(offer.account),
-        )
-        if isinstance(answer, Failure):
-            if answer.isa(*NOTHING_RENTED) and answer.tries == 1:
-                del state.rentals[launch.key]
-                return self._refused(offer, answer)
-            following = self._refused(offer, answer)
-            return "replacing" if following == "renting" else following
-        instance, rental = answer[0], state.rentals[launch.key]
-        rental.answered, rental.instance_id, rental.identity = True, instance.id, instance.identity
-        state.instance, state.seen, state.early, state.archived = instance, None, None, False
-        state.status.instance_id, state.status.ip = instance.id, instance.ip
-        state.offers, state.rounds, state.failure = [], 0, ""
-        state.end_attempt("rented", instance.id, self.now())
-        self.record("Rented", f"{offer.place} as {instance.id}")
-        return "booting"
-
-    def _refused(self, offer: Offer, failure: Failure) -> str:
-        """Remember why an offer failed; one that can never work makes the spec invalid."""
-        state = self.state
-        state.end_attempt(failure.type, str(failure), self.now())
-        if failure.isa(Rejected):
-            return self.refuse(f"{failure.type}: {failure}")
-        self.record(failure.type, f"{offer.place}: {failure}", warning=True)
-        state.failure = f"{failure.type}: {failure}"
-        state.offers = state.offers[1:]
-        if failure.isa(QuotaExceeded, AuthFailed):
-            scope = offer.account if failure.isa(AuthFailed) or not failure.scope else failure.scope
-            state.blocked[scope] = stamp(workflow.now() + QUOTA_BLOCK)
-        return "renting"
-
-    async def replacing(self) -> str:
-        """Prove that an unanswered rental took no effect before anything else is rented."""
-        for rental in list(self.state.rentals.values()):
-            await self._release(rental)
-        if self.state.rentals:
-            return "replacing"
-        return self._overdue() or "renting"
-
-    async def pending(self) -> str:
-        """Nothing to be had: say why, wait, try again, until the time for finding a machine is over."""
-        state = self.state
-        if self.leaving():
-            return self.leave_unstarted()
-        if late := self._overdue():
-            return late
-        if not state.next_try_at:
-            wait = backoff(PENDING_BACKOFF, state.rounds)
-            state.rounds += 1
-            state.next_try_at = stamp(min(workflow.now() + wait, moment(state.provision_by) or workflow.now() + wait))
-            reason = (state.failure or "NoCapacity:").partition(":")[0]
-            self.record("Pending", f"{state.failure or 'no offer left'}; next try in {durations.render(wait)}")
-            self.show(Status.PENDING, "NoCapacity" if reason == "OutOfCapacity" else reason, state.failure)
-            state.status.next_try_at = state.next_try_at
-        due = moment(state.next_try_at)
-        await self.wait(self.leaving, due, summary="until the offers are tried again")
-        if due and workflow.now() < due and not self.leaving():
-            return "pending"
-        state.next_try_at = state.status.next_try_at = None
-        return "placing"
-
-    def _overdue(self) -> str | None:
-        """The outcome once no machine was found in time."""
-        late = moment(self.state.provision_by)
-        if late is None or workflow.now() < late:
-            return None
-        reason, _, message = (self.state.failure or "NoCapacity: nothing was offered").partition(": ")
-        waited = durations.render(self.state.container.provision_span)
-        return self.finish(
-            Ending(
-                status=Status.FAILED,
-                reason="NoCapacity" if reason == "OutOfCapacity" else reason,
-                message=f"no machine within {waited}; last: {message}",
-            )
-        )
-
     # --- running --------------------------------------------------------------------------------------
 
     async def booting(self) -> str:
@@ -252,24 +103,32 @@ class ContainerWorkflow(ContainerLife):
         if answer is None:
             return phase
         if isinstance(answer, Failure):
-            return self._not_started(answer, phase)
+            return await self._not_started(answer, phase)
         return self._started(answer)
 
-    def _not_started(self, failure: Failure, phase: str) -> str:
+    async def _not_started(self, failure: Failure, phase: str) -> str:
         self.record(failure.type, f"start: {failure}", warning=True)
         if failure.isa(Rejected):
             return self.refuse(f"{failure.type}: {failure}")
         if failure.isa(NotFound):
             self.lose("lost", str(failure))
             return "recovering"
-        self.state.failure = f"{failure.type}: {self.place()} did not start: {failure}"
-        return self._overdue() or phase  # unreachable is not dead: try again until the time is over
+        state = self.state
+        state.failure = f"{failure.type}: {self.place()} did not start: {failure}"
+        self.show(Status(state.status.status), failure.type, f"the command does not start yet: {failure}")
+        pause = backoff(RELEASE_BACKOFF, state.start_failures)
+        state.start_failures += 1
+        # Unreachable is not dead: try again until the time is over.
+        await self.wait(
+            lambda: self.leaving() or self.gone(), workflow.now() + pause, summary="before the command is started again"
+        )
+        return self.overdue() or phase
 
     def _started(self, instance: Instance) -> str:
         state, status, now = self.state, self.state.status, workflow.now()
         state.instance, status.ip = instance, instance.ip
         state.provision_by = state.restart_at = None
-        state.seen, state.restart_asked = None, False
+        state.seen, state.restart_asked, state.start_failures = None, False, 0
         if state.early and state.early.run == instance.run:
             state.seen = state.early
         elif instance.exit:
@@ -304,9 +163,8 @@ class ContainerWorkflow(ContainerLife):
             return self._ended(state.seen.exit) if state.seen.exit else "recovering"
         if self.leaving():
             return "stopping"
-        if late and workflow.now() >= late:
-            limit = str(state.container.timeout)
-            state.ending = Ending(status=Status.FAILED, reason="TimedOut", message=f"ran longer than timeout {limit}")
+        if self.timed_out():
+            state.ending = self.timeout()
             return "stopping"
         return await self._restart_now() if state.restart_asked else "running"
 
@@ -328,21 +186,27 @@ class ContainerWorkflow(ContainerLife):
         if end.code == 0:
             return self.finish(Ending(status=Status.COMPLETED, reason=reason))
         memory = "the command used more memory than it may; raise resources.max_memory" if end.oom else ""
-        more = f"{state.retries} restarts did not help" if again and state.retries else memory
+        more = f"{counted(state.retries, 'restart')} did not help" if again and state.retries else memory
         return self.finish(Ending(status=Status.FAILED, reason=reason, message=more))
 
     async def restarting(self) -> str:
         """Wait out the back-off, start the command again in the same instance."""
         state = self.state
-        due = moment(state.restart_at)
-        self.show(Status.RESTARTING, "BackOff", f"restart {state.retries}, exit code was {state.status.exit_code}")
-        if due and workflow.now() < due:
-            await self.wait(lambda: self.leaving() or self.gone(), due, summary="back-off before the restart")
+        due = min(time for time in (moment(state.restart_at), moment(state.run_by)) if time)
+        if not state.start_failures:
+            self.show(Status.RESTARTING, "BackOff", f"restart {state.retries}, exit code was {state.status.exit_code}")
+        if workflow.now() < due:
+            await self.wait(
+                lambda: self.leaving() or self.gone() or state.restart_asked, due, summary="back-off before the restart"
+            )
         if self.leaving():
             return "stopping"
         if self.gone():
             return "recovering"
-        if due and workflow.now() < due and not state.restart_asked:
+        if self.timed_out():
+            state.ending = self.timeout()
+            return "stopping"
+        if workflow.now() < due and not state.restart_asked:
             return "restarting"
         following = await self._start("restarting")
         state.status.restarts += following == "running"
@@ -354,6 +218,9 @@ class ContainerWorkflow(ContainerLife):
         stopped = await self._stop_command()
         if isinstance(stopped, Failure):
             if not stopped.isa(NotFound):
+                self.state.restart_asked = False
+                self.record(stopped.type, f"restart: {stopped}", warning=True)
+                self.show(Status.RUNNING, stopped.type, f"could not be restarted: {stopped}")
                 return "running"
             self.lose("lost", str(stopped))
             return "recovering"
@@ -376,16 +243,20 @@ class ContainerWorkflow(ContainerLife):
                 return self.finish(Ending(status=Status.FAILED, reason="TooManyRecoveries", message=message))
             state.recoveries_at = [*recent, self.now()]
             status.recoveries += 1
+            state.provision_by = stamp(workflow.now() + state.container.provision_span)
             self.show(Status.CREATING, reason, "looking for another machine")
             await self._archive()
             state.instance = None
+        if self.leaving():
+            return self.leave_unstarted()  # the proof goes on behind the outcome
+        if late := self.overdue():
+            return late
         for rental in list(state.rentals.values()):
-            await self._release(rental)
+            await self.give_back(rental)
         if state.rentals:
             return "recovering"
         status.attempt += 1
-        state.seen = state.early = None
-        state.provision_by = state.restart_at = None
+        state.seen = state.early = state.restart_at = None
         return "placing"
 
     # --- the end --------------------------------------------------------------------------------------
@@ -413,7 +284,7 @@ class ContainerWorkflow(ContainerLife):
                 instance=instance,
                 grace_s=grace.total_seconds(),
             ),
-            Pace.long(grace + STOP_MARGIN),
+            Pace.ending(grace + STOP_MARGIN),
             summary=f"stop the command, grace {durations.render(grace)}",
             queue=platform_queue(instance.account),
         )
@@ -423,10 +294,10 @@ class ContainerWorkflow(ContainerLife):
         state = self.state
         await self._archive()
         for rental in list(state.rentals.values()):
-            await self._release(rental)
+            await self.give_back(rental)
         if state.rentals:
             return "releasing"
-        if state.instance:
+        if state.instance or any(known.type == "Released" for known in state.status.conditions):
             state.condition("Released", "True", "Released", "")
             self.record("Released", f"{self.place()} is proven gone")
         state.instance, state.offer, state.status.cost_per_hr, state.status.ip = None, None, None, None
@@ -466,7 +337,7 @@ class ContainerWorkflow(ContainerLife):
         kept = await self.act(
             ContainerActivities.archive_logs,
             ArchiveRequest(metadata=state.metadata, instance=state.instance, attempt=state.status.attempt),
-            Pace.few(ARCHIVE_BUDGET),
+            Pace.ending(ARCHIVE_BUDGET),
             summary="archive logs",
             queue=platform_queue(state.instance.account),
         )
@@ -474,22 +345,3 @@ class ContainerWorkflow(ContainerLife):
         if isinstance(kept, Failure):
             state.condition("LogsArchived", "False", kept.type, str(kept))
             self.record("LogsNotArchived", str(kept), warning=True)
-
-    async def _release(self, rental: Rental) -> None:
-        """One round of giving back; the key leaves the state only on proof of absence."""
-        state = self.state
-        failure = await self.act(
-            ContainerActivities.release,
-            ReleaseRequest(rental=rental),
-            Pace.removal(),
-            summary=f"give back {rental.offer.place}",
-            queue=platform_queue(rental.offer.account),
-        )
-        if not isinstance(failure, Failure):
-            del state.rentals[rental.key]
-            return
-        self.record("ReleaseFailed", f"{rental.key}: {failure}", warning=True)
-        state.condition("Released", "False", failure.type, f"{failure}; trying again, for ever")
-        wait = backoff(RELEASE_BACKOFF, rental.failures)
-        rental.failures += 1
-        await self.wait(lambda: False, workflow.now() + wait, summary="before the next round of giving back")

@@ -24,7 +24,7 @@ from nebulous.ids import Address
 from nebulous.models.base import InvalidDocument, Record, check
 from nebulous.models.resources import EVENTS_KEPT, LIVES_KEPT, Event, Metadata
 
-CASCADE_LIMIT = timedelta(minutes=10)
+CASCADE_ROUND, CASCADE_PAUSE = timedelta(minutes=10), timedelta(seconds=30)
 
 
 class NextLife(Record):
@@ -108,30 +108,46 @@ class Entity(Generic[S]):
                 raise ValueError(f"workflow id must be {self.address.kind}/ORGANIZATION/NAMESPACE/NAME")
             given["spec"] = _as_dict(given.get("spec"))
             given["metadata"] = self._metadata(_as_dict(given.get("metadata")), given["spec"])
-            check(spec, {key: value for key, value in _as_dict(given["spec"]).items() if key != "metadata"})
+            if "phase" not in given:  # what went through continue-as-new was checked when it was young
+                check(spec, {key: value for key, value in given["spec"].items() if key != "metadata"})
             self.state = state.model_validate(given)
         except (InvalidDocument, ValidationError, ValueError, TypeError, AttributeError) as error:
             problem = str(error)
-            loose = {"metadata": self._metadata({}, {}), "spec": _as_dict(given.get("spec"))}
-            self.state = state.model_validate(loose)
+            self.state = self._salvage(given, state)
         if self.state.metadata.id not in self.state.lives:
             self.state.lives = [*self.state.lives, self.state.metadata.id][-LIVES_KEPT:]
         return problem
+
+    def _salvage(self, given: dict[str, Any], state: type[S]) -> S:
+        """Keep every field that can be read, above all what is rented; what cannot gets its default."""
+        kept = {**given, "spec": _as_dict(given.get("spec"))}
+        kept["metadata"] = self._metadata(
+            {key: value for key, value in _as_dict(given.get("metadata")).items() if key in ("id", "created_at")}, {}
+        )
+        while True:
+            try:
+                return state.model_validate(kept)
+            except ValidationError as error:
+                wrong = {str(detail["loc"][0]) for detail in error.errors()}
+                if "metadata" in wrong:
+                    kept["metadata"] = self._metadata({}, {})
+                kept = {key: value for key, value in kept.items() if key not in wrong - {"metadata"}}
 
     def _metadata(self, given: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
         """Complete the metadata: the workflow id says where, the rest has defaults."""
         inner = _as_dict(spec.get("metadata"))
         address = self.address
         now = int(workflow.now().timestamp())
+        where = {"name": address.name, "namespace": address.namespace, "owner": address.organization}
+        spelled = {key: given[key] for key, said in where.items() if str(given.get(key)).lower() == said.lower()}
         return {
-            "name": address.name,
-            "namespace": address.namespace,
-            "owner": address.organization,
             "id": workflow.uuid4().hex[:12],
             "created_at": now,
             "updated_at": now,
             **{key: inner[key] for key in ("labels", "owner_ref") if inner.get(key)},
             **given,
+            **where,  # the workflow id decides; the metadata may only spell it
+            **spelled,
         }
 
     # --- main loop ------------------------------------------------------------------------------------
@@ -161,12 +177,16 @@ class Entity(Generic[S]):
 
     async def close(self) -> str:
         """The last phase: delete what belongs to this resource; then the name is free."""
-        await self.act(
+        gone = await self.act(
             ResourceActivities.delete_owned,
             Owned(owner_ref=str(self.address)),
-            Pace.quick(CASCADE_LIMIT),
+            Pace.quick(CASCADE_ROUND),
             summary="delete what belongs to it",
         )
+        if isinstance(gone, Failure):
+            self.record("StillOwning", f"{gone}; trying again, for ever", warning=True)
+            await self.wait(lambda: False, workflow.now() + CASCADE_PAUSE, summary="before the next round")
+            return "close"
         return "closed"
 
     # --- acting and waiting ---------------------------------------------------------------------------
@@ -214,6 +234,7 @@ class Entity(Generic[S]):
         )
         await self.wait(lambda: handle.done() or until())
         if not handle.done():
+            handle.add_done_callback(_look_away)
             handle.cancel()
             return None
         try:
@@ -314,7 +335,7 @@ class Entity(Generic[S]):
             metadata.labels,
             platform=self.account(),
             queue=str(self.state.spec.get("queue") or ""),
-            owner_ref=metadata.owner_ref or "",
+            owner_ref=(metadata.owner_ref or "").lower(),
         )
         updates = temporal.changes(workflow.info().typed_search_attributes, wanted)
         if updates:
@@ -342,7 +363,7 @@ class Entity(Generic[S]):
     def on_delete(self, request: dict[str, Any]) -> None:
         """Want it gone. Idempotent; a message for another life is ignored."""
         coming = self.state.next
-        if coming and request.get("id") in (None, "", coming.metadata.get("id")):
+        if coming and (self.addressed(request) or request.get("id") == coming.metadata.get("id")):
             self.state.next = None
             self.record("NextLifeDropped", "the life that was to follow is not wanted any more")
         if self.addressed(request):
@@ -355,7 +376,7 @@ class Entity(Generic[S]):
         life = str(metadata.get("id") or "")
         mine, coming = self.state.metadata.id, self.state.next
         if life and life in self.state.lives:
-            return _decided("same", life)
+            return _decided("same" if life == mine else "past", life, f"that request made {life}, which is over")
         if coming:
             return (
                 _decided("next", str(coming.metadata.get("id")))
@@ -388,6 +409,12 @@ def stamp(moment: datetime) -> str:
 def moment(text: str | None) -> datetime | None:
     """Read a stamp back."""
     return datetime.fromisoformat(text) if text else None
+
+
+def _look_away(handle: asyncio.Task[Any]) -> None:
+    """Take note of how an abandoned activity ended, so that asyncio does not complain that nobody did."""
+    if not handle.cancelled():
+        handle.exception()
 
 
 def _decided(outcome: str, life: str, message: str = "") -> dict[str, str]:

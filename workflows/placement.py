@@ -1,4 +1,4 @@
-"""Finding offers for a container: which accounts to ask, in what order to try what they answer."""
+"""Getting a machine: which accounts to ask, in what order to try what they answer, what a refusal means."""
 
 from __future__ import annotations
 
@@ -6,18 +6,26 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from activities.containers import ContainerActivities, OffersRequest
+from temporalio import workflow
+
+from activities.containers import ContainerActivities, LaunchRequest, OffersRequest, ReleaseRequest
 from activities.failures import Failure
 from activities.offers import OfferActivities, Placement, PlacementRequest
 from activities.pace import Pace
-from nebulous.errors import Rejected
+from nebulous import durations
+from nebulous.errors import AuthFailed, OutOfCapacity, QuotaExceeded, Rejected
 from nebulous.ids import platform_queue
 from nebulous.models.base import Record
-from nebulous.models.containers import ContainerSpec
-from nebulous.models.platforms import Offer, PlatformReport
+from nebulous.models.containers import ContainerSpec, Launch, Status
+from nebulous.models.platforms import Feature, Offer, PlatformReport, Rental
 from nebulous.models.resources import Labels
-from workflows.entity import Entity
+from workflows.container_life import ContainerLife, scopes
+from workflows.container_state import Ending
+from workflows.entity import Entity, moment, stamp
 
+CREATE_BUDGET = timedelta(minutes=3)
+PREPARE_BUDGET = timedelta(hours=2)  # a 60 GB image over a slow line
+NOTHING_RENTED = (OutOfCapacity, QuotaExceeded, AuthFailed, Rejected)
 OFFERS_TRIED_AT_MOST = 25
 QUOTA_BLOCK = timedelta(minutes=10)
 PENDING_BACKOFF = (timedelta(seconds=5), timedelta(minutes=5))
@@ -95,7 +103,192 @@ def _nothing(placement: Placement, problems: list[Failure]) -> Found:
     return Found(problem=words or "NoCapacity: nothing that fits is offered now")
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 offer`, `2 offers`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def backoff(steps: tuple[timedelta, timedelta], count: int) -> timedelta:
     """The first step doubled `count` times, at most the last."""
     first, longest = steps
     return min(longest, first * 2 ** min(count, 16))
+
+
+class ContainerPlacement(ContainerLife):
+    """Getting a machine for a container, and giving one back."""
+
+    async def placing(self) -> str:
+        """Ask who offers what."""
+        state, now = self.state, workflow.now()
+        if self.leaving():
+            return self.leave_unstarted()
+        state.status.attempt = state.status.attempt or 1
+        state.provision_by = state.provision_by or stamp(now + state.container.provision_span)
+        found = await find_offers(self, state.container, state.metadata.labels)
+        if found.rejected:
+            return self.refuse(found.problem)
+        state.offers, state.failure = found.offers, found.problem or state.failure
+        if found.offers and not state.rounds:
+            self.record("Placing", f"{counted(len(found.offers), 'offer')}, best {found.offers[0].place} ({found.why})")
+        return "renting" if found.offers else "pending"
+
+    async def renting(self) -> str:
+        """Try the next offer: the image first where that is needed, then the rental itself."""
+        state = self.state
+        if self.leaving():
+            return self.leave_unstarted()
+        state.offers = [offer for offer in state.offers if not self.blocked(offer)]
+        if not state.offers:
+            return "pending"
+        offer = state.offers[0]
+        if state.offer != offer or not state.attempts or state.attempts[-1].outcome:
+            state.begin_attempt(offer, self.now())
+            state.take_offer(offer)
+        launch = self.launch(offer, self.next_key(offer))
+        if Feature.PULL_FIRST in offer.features:
+            self.show(Status.CREATING, "Pulling", f"fetching image {state.container.image!r} on {offer.place}")
+            pulled = await self.race(
+                ContainerActivities.prepare,
+                LaunchRequest(launch=launch, offer=offer),
+                Pace.fetching(PREPARE_BUDGET),
+                summary=f"fetch {state.container.image}",
+                queue=platform_queue(offer.account),
+                until=self.leaving,
+            )
+            if pulled is None:
+                return "renting"
+            if isinstance(pulled, Failure):
+                return self._refused(offer, pulled)
+            state.provision_by = stamp(workflow.now() + state.container.provision_span)  # pulling is not searching
+        return await self._rent(offer, launch)
+
+    async def _rent(self, offer: Offer, launch: Launch) -> str:
+        """Record the intent, then rent; the memo shows the key before the cloud hears of it (rule 3)."""
+        state = self.state
+        deadline = workflow.now() + CREATE_BUDGET
+        state.rentals[launch.key] = Rental(
+            key=launch.key,
+            offer=offer,
+            attempt=state.status.attempt,
+            since=self.now(),
+            identity=offer.identity,
+            sent_at=deadline.timestamp(),
+        )
+        self.show(Status.CREATING, "Renting", f"renting {offer.place}")
+        answer = await self.act(
+            ContainerActivities.create,
+            LaunchRequest(launch=launch, offer=offer, deadline=deadline.timestamp()),
+            Pace.rental(CREATE_BUDGET),
+            summary=f"rent {offer.place}",
+            queue=platform_queue(offer.account),
+        )
+        if isinstance(answer, Failure):
+            if answer.isa(*NOTHING_RENTED) and answer.tries == 1:
+                del state.rentals[launch.key]
+                return self._refused(offer, answer)
+            if answer.answered and not offer.settle_s:
+                state.rentals[launch.key].sent_at = workflow.now().timestamp()  # nothing is under way any more
+            following = self._refused(offer, answer)
+            return "replacing" if following == "renting" else following
+        instance, rental = answer[0], state.rentals[launch.key]
+        rental.answered, rental.instance_id, rental.identity = True, instance.id, instance.identity
+        state.instance, state.seen, state.early, state.archived = instance, None, None, False
+        state.status.instance_id, state.status.ip = instance.id, instance.ip
+        state.offers, state.rounds, state.failure = [], 0, ""
+        state.end_attempt("rented", instance.id, self.now())
+        self.record("Rented", f"{offer.place} as {instance.id}")
+        return "booting"
+
+    def _refused(self, offer: Offer, failure: Failure) -> str:
+        """Remember why an offer failed; one that can never work makes the spec invalid."""
+        state = self.state
+        state.end_attempt(failure.type, str(failure), self.now())
+        if failure.isa(Rejected):
+            return self.refuse(f"{failure.type}: {failure}")
+        self.record(failure.type, f"{offer.place}: {failure}", warning=True)
+        state.failure = f"{failure.type}: {failure}"
+        state.offers = state.offers[1:]
+        if failure.isa(QuotaExceeded, AuthFailed):
+            scope = failure.scope if failure.isa(QuotaExceeded) and failure.scope in scopes(offer) else offer.account
+            state.blocked[scope] = stamp(workflow.now() + QUOTA_BLOCK)
+        return "renting"
+
+    async def replacing(self) -> str:
+        """Prove that an unanswered rental took no effect before anything else is rented."""
+        if self.leaving():
+            return self.leave_unstarted()  # the proof goes on behind the outcome
+        if late := self.overdue():
+            return late
+        self.show(Status.CREATING, "Proving", f"making sure that nothing was rented: {self.state.failure}")
+        for rental in list(self.state.rentals.values()):
+            await self.give_back(rental)
+        return "replacing" if self.state.rentals else "renting"
+
+    async def pending(self) -> str:
+        """Nothing to be had: say why, wait, try again, until the time for finding a machine is over."""
+        state = self.state
+        if self.leaving():
+            return self.leave_unstarted()
+        if late := self.overdue():
+            return late
+        if not state.next_try_at:
+            wait = backoff(PENDING_BACKOFF, state.rounds)
+            state.rounds += 1
+            state.next_try_at = stamp(min(workflow.now() + wait, moment(state.provision_by) or workflow.now() + wait))
+            reason = (state.failure or "NoCapacity:").partition(":")[0]
+            self.record("Pending", f"{state.failure or 'no offer left'}; next try in {durations.render(wait)}")
+            state.leave_offer()
+            self.show(Status.PENDING, "NoCapacity" if reason == "OutOfCapacity" else reason, state.failure)
+            state.status.next_try_at = state.next_try_at
+        due = moment(state.next_try_at)
+        await self.wait(self.leaving, due, summary="until the offers are tried again")
+        if due and workflow.now() < due and not self.leaving():
+            return "pending"
+        state.next_try_at = state.status.next_try_at = None
+        return "placing"
+
+    def overdue(self) -> str | None:
+        """The outcome once no machine was found in time."""
+        if self.timed_out():
+            return self.finish(self.timeout())
+        late = moment(self.state.provision_by)
+        if late is None or workflow.now() < late:
+            return None
+        reason, _, message = (self.state.failure or "NoCapacity: nothing was offered").partition(": ")
+        waited = durations.render(self.state.container.provision_span)
+        return self.finish(
+            Ending(
+                status=Status.FAILED,
+                reason="NoCapacity" if reason == "OutOfCapacity" else reason,
+                message=f"no machine within {waited}; last: {message}",
+            )
+        )
+
+    def timed_out(self) -> bool:
+        """True once the time from first running is over: restarts and recoveries count."""
+        late = moment(self.state.run_by)
+        return late is not None and workflow.now() >= late
+
+    def timeout(self) -> Ending:
+        """The outcome of having run too long."""
+        limit = str(self.state.container.timeout)
+        return Ending(status=Status.FAILED, reason="TimedOut", message=f"ran longer than timeout {limit}")
+
+    async def give_back(self, rental: Rental) -> None:
+        """One round of giving back; the key leaves the state only on proof of absence."""
+        state = self.state
+        failure = await self.act(
+            ContainerActivities.release,
+            ReleaseRequest(rental=rental),
+            Pace.removal(),
+            summary=f"give back {rental.offer.place}",
+            queue=platform_queue(rental.offer.account),
+        )
+        if not isinstance(failure, Failure):
+            del state.rentals[rental.key]
+            return
+        self.record("ReleaseFailed", f"{rental.key}: {failure}", warning=True)
+        state.condition("Released", "False", failure.type, f"{failure}; trying again, for ever")
+        wait = backoff(RELEASE_BACKOFF, rental.failures)
+        rental.failures += 1
+        await self.wait(lambda: False, workflow.now() + wait, summary="before the next round of giving back")

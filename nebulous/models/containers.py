@@ -211,6 +211,13 @@ class ContainerSpec(Spec):
             raise ValueError("command is empty: leave it out to run the image's own")
         return command
 
+    @field_validator("timeout")
+    @classmethod
+    def _check_timeout(cls, timeout: str | None) -> str | None:
+        if timeout is not None and not durations.parse(timeout):
+            raise ValueError("timeout must be longer than 0s; leave it out for none")
+        return timeout
+
     @field_validator("accelerators")
     @classmethod
     def _check_accelerators(cls, asked: list[str] | None) -> list[str] | None:

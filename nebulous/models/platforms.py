@@ -25,6 +25,7 @@ class Offer(Record):
 
     platform: str  # the word users write: docker, ec2, …
     account: str  # which account or host of it, for example `docker:1a2b3c4d`
+    identity: str = ""  # the account as the cloud named it when it offered
     region: str = ""
     zone: str = ""
     instance_type: str = ""

@@ -66,8 +66,10 @@ class MetadataRequest(Spec):
     @classmethod
     def _check_labels(cls, labels: Labels | None) -> Labels | None:
         for key, value in (labels or {}).items():
-            if not key or "=" in key or '"' in key + value or len(key) + len(value) > 500:
-                raise ValueError(f"label {key!r} is not allowed: no '=' in the key, no '\"', at most 500 characters")
+            text = key + value
+            if not key or "=" in key or '"' in text or not text.isprintable() or len(text) > 500:
+                why = "no '=' in the key, no '\"', nothing unprintable, at most 500 characters"
+                raise ValueError(f"label {key!r} is not allowed: {why}")
         return labels
 
 

@@ -17,7 +17,7 @@ class SecretSpec(Spec):
 
     kind: Literal["Secret"] = "Secret"
     metadata: MetadataRequest | None = Field(default=None, description="Name, place and labels.")
-    value: str = Field(max_length=LARGEST_VALUE, description="The secret itself; write-only.")
+    value: str = Field(min_length=1, max_length=LARGEST_VALUE, description="The secret itself; write-only.")
 
 
 class StoredSecret(Record):

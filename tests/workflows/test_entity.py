@@ -49,7 +49,7 @@ async def test_a_finished_one_is_followed_by_a_new_life_under_its_name(nebula: N
 
     await eventually(reborn)
     await life.until("completed")
-    assert (await second_post(life, {"image": "never seen"}, first))["outcome"] == "same"
+    assert (await second_post(life, {"image": "never seen"}, first))["outcome"] == "past"
 
 
 async def test_a_post_while_deleting_begins_after_the_proof_and_a_second_delete_drops_it(nebula: Nebula) -> None:
@@ -61,6 +61,47 @@ async def test_a_post_while_deleting_begins_after_the_proof_and_a_second_delete_
     await life.signal("delete", id="second")
     await life.gone()
     assert await nebula.owned() == []
+
+
+async def test_the_delete_that_people_repeat_drops_the_life_that_was_to_follow(nebula: Nebula) -> None:
+    life = await nebula.create(labels=sim_labels(boot="0s", delete_takes="1s"))
+    await life.until("running")
+    current = (await life.row()).metadata.id
+    await life.signal("delete", id=current)
+    assert (await second_post(life, (await life.row()).spec, "second"))["outcome"] == "next"
+    await life.signal("delete", id=current)
+    await life.gone()
+    assert await nebula.owned() == []
+
+
+async def test_the_workflow_id_decides_whose_it_is_and_the_metadata_only_spells_it(nebula: Nebula) -> None:
+    name = ids.two_words()
+    handle = await nebula.client.start_workflow(
+        "Container",
+        {"spec": {"image": "x"}, "metadata": {"name": name.upper(), "owner": "somebody-else", "namespace": "Default"}},
+        id=f"container/local/default/{name}",
+        task_queue=ids.TASK_QUEUE,
+    )
+    metadata = (await Resource(nebula.client, handle).row()).metadata
+    assert (metadata.name, metadata.owner, metadata.namespace) == (name.upper(), "local", "Default")
+
+
+async def test_a_state_that_cannot_be_read_any_more_keeps_what_is_rented(nebula: Nebula) -> None:
+    life = await nebula.create(labels=sim_labels(boot="0s"))
+    await life.until("running")
+    (instance,) = await nebula.owned()
+    address = ids.Address("container", "local", "default", ids.two_words())
+    key, offer = instance.key, {"platform": "sim", "account": nebula.platform.account}
+    rental = {"key": key, "offer": offer, "attempt": 1, "since": "2026-01-01T00:00:00Z", "answered": True}
+    state = {"phase": "running", "spec": {"image": "x"}, "rentals": {key: rental}, "retries": "a word", "status": 7}
+    handle = await nebula.client.start_workflow("Container", state, id=str(address), task_queue=ids.TASK_QUEUE)
+    broken = Resource(nebula.client, handle)
+    await broken.until("invalid")
+
+    async def given_back() -> bool:
+        return not (await broken.row()).rentals and key not in [each.key for each in await nebula.owned()]
+
+    await eventually(given_back)
 
 
 async def rows(nebula: Nebula, life: Resource) -> tuple[Row, Row | None]:

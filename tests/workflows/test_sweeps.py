@@ -9,7 +9,9 @@ from activities.platforms.base import Ask, Command
 from activities.platforms.sim import SimPlatform
 from nebulous import ids
 from nebulous.models.containers import Launch
+from nebulous.models.platforms import Instance
 from nebulous.models.resources import Metadata
+from nebulous.settings import SimSettings
 from tests.nebula import Nebula, Resource, eventually, sim_labels
 from tests.nebula import nebula as run_nebula
 from worker.embedded import Engine
@@ -75,6 +77,41 @@ async def test_instances_of_another_install_are_reported_and_never_touched(nebul
 
     await eventually(reported_and_ours_gone)
     assert await nebula.platform.find(key)
+
+
+class Elsewhere(SimPlatform):
+    """The same address after somebody pointed it at another account, where nothing of ours is."""
+
+    moved = False
+    listed_there = 0
+
+    async def identity(self) -> str:
+        return "another account" if self.moved else await super().identity()
+
+    async def owned(self) -> list[Instance]:
+        self.listed_there += self.moved
+        return [] if self.moved else await super().owned()
+
+    async def find(self, key: str) -> list[Instance]:
+        return [] if self.moved else await super().find(key)
+
+
+async def test_absence_in_another_account_is_no_loss(session_engine: Engine, tmp_path: Path) -> None:
+    cloud = Elsewhere("ec2", ids.new_id(), tmp_path, SimSettings())
+    address, often = session_engine.temporal_address, {"full_sweep_s": 0.2, "simulate": "ec2"}
+    async with run_nebula(address, tmp_path, cloud, **often) as nebula:
+        life = await nebula.create(labels=sim_labels(boot="0s"))
+        await life.until("running")
+        cloud.moved = True
+
+        async def compared_again_and_again() -> bool:
+            return cloud.listed_there >= 5
+
+        await eventually(compared_again_and_again)
+        status = await life.status()
+        assert (status["status"], status["recoveries"]) == ("running", 0)
+        assert "InstanceLost" not in await life.reasons()
+        cloud.moved = False
 
 
 async def test_a_worker_that_was_away_learns_what_happened_meanwhile(session_engine: Engine, tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""`make demo` as people see it: a whole story, and nothing left behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+
+DEMO = Path(__file__).parent.parent / "examples" / "demo.py"
+LIMIT_S = 180
+
+
+def test_the_demo_tells_its_story_and_leaves_nothing_behind() -> None:
+    before = set(Path(tempfile.gettempdir()).glob("nebu-demo-*"))
+    command = [sys.executable, str(DEMO)]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False, cwd=DEMO.parents[1])
+    assert told.returncode == 0, told.stdout + told.stderr
+    for said in (
+        "Hello from hello on local",
+        "restart 2, exit code was 1",
+        "OutOfCapacity",
+        "4:A100",
+        "kill -9",
+        "train completed, exit code 0, restarts 0",
+        "no containers",
+        "nebu serve",
+    ):
+        assert said in told.stdout
+    assert "Traceback" not in told.stdout + told.stderr
+    assert set(Path(tempfile.gettempdir()).glob("nebu-demo-*")) == before
+    assert not [p for p in psutil.process_iter(["cmdline"]) if any("nebu-demo-" in w for w in p.info["cmdline"] or [])]

@@ -1,0 +1,47 @@
+"""Faults at activity boundaries: what fails is tried again, what happened unanswered is found, nothing twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.nebula import eventually, sim_labels
+from tests.nebula import nebula as run_nebula
+from worker.embedded import Engine
+
+ACTIVITIES = ("choose_platforms", "list_offers", "create", "start", "release", "archive_logs", "delete_owned")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("activity", ACTIVITIES)
+async def test_a_life_survives_a_fault_at_any_activity(
+    session_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, activity: str, when: str
+) -> None:
+    script = {"seed": 1, "rules": [{"activity": activity, "when": when, "times": 1}]}
+    monkeypatch.setenv("NEBU_FAULTS", json.dumps(script))
+    async with run_nebula(session_engine.temporal_address, tmp_path) as nebula:
+        life = await nebula.create(labels=sim_labels(boot="0s", run_for="0s"))
+        assert (await life.until("completed"))["exit_code"] == 0
+        rented = [line for line in (await life.history())["attempts"] if line["outcome"] == "rented"]
+        assert len(rented) == 1
+
+        async def nothing_left() -> bool:
+            return await nebula.owned() == []
+
+        await eventually(nothing_left)
+        await life.signal("delete")
+        await life.gone()
+
+
+async def test_stop_survives_a_lost_answer(
+    session_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = {"rules": [{"activity": "stop", "when": "after", "times": 1}]}
+    monkeypatch.setenv("NEBU_FAULTS", json.dumps(script))
+    async with run_nebula(session_engine.temporal_address, tmp_path) as nebula:
+        life = await nebula.create(labels=sim_labels(boot="0s"))
+        await life.until("running")
+        await life.signal("stop")
+        assert (await life.until("stopped"))["exit_code"] == 143
