@@ -164,3 +164,41 @@ async def test_a_secret_survives_continue_as_new(short_histories: Nebula) -> Non
     assert await nebula.client.get_workflow_handle(handle.id).query("sealed") == "sealed-value"
     await secret.signal("delete")
     await secret.gone()
+
+
+async def test_a_long_search_goes_on_through_continue_as_new(short_histories: Nebula) -> None:
+    nebula = short_histories
+    script = sim_labels(boot="0s", run_for="0s", fail="OutOfCapacity*20")
+    life = await nebula.create(labels=script, accelerators=["1:A100", "1:H100", "1:L4", "1:L40S"])
+    assert (await life.until("completed"))["attempt"] == 1
+    attempts = (await life.history())["attempts"]
+    assert [line["outcome"] for line in attempts] == ["OutOfCapacity"] * 20 + ["rented"]
+    assert [line["number"] for line in attempts] == list(range(1, 22))
+    first = (await nebula.client.get_workflow_handle(life.id).describe()).raw_description.workflow_execution_info
+    assert first.first_run_id != first.execution.run_id
+
+    async def given_back() -> bool:
+        return await nebula.owned() == []
+
+    await eventually(given_back)
+
+
+async def test_a_platform_survives_continue_as_new(short_histories: Nebula) -> None:
+    nebula = short_histories
+    handle = nebula.client.get_workflow_handle(ids.platform_workflow(nebula.platform.account))
+    first_run = (await handle.describe()).run_id
+    count = 0
+
+    async def continued() -> bool:
+        nonlocal count
+        count += 1
+        await handle.signal("report", {"detail": f"report {count}"})
+        return (await handle.describe()).run_id != first_run
+
+    await eventually(continued)
+
+    async def shown() -> bool:
+        memo = await (await handle.describe()).memo()
+        return memo["status"]["detail"] == f"report {count}" and memo["status"]["account"] == nebula.platform.account
+
+    await eventually(shown)
