@@ -41,7 +41,7 @@ class Server:
     @property
     def env(self) -> dict[str, str]:
         ports = dict.fromkeys(("NEBU_TEMPORAL_PORT", "NEBU_UI_PORT", "NEBU_REDIS_PORT"), "0")
-        clean = {name: value for name, value in os.environ.items() if name not in ("NEBU_SERVER", "NEBU_API_KEY")}
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("NEBU_")}
         return {
             **clean,
             **ports,

@@ -17,6 +17,8 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+from nebulous import errors
+
 VARIABLE = "NEBU_FAULTS"
 
 
@@ -59,7 +61,9 @@ class FaultInjector(Interceptor):
                 rule.times -= 1
                 if rule.fault == "kill":
                     os.kill(os.getpid(), signal.SIGKILL)
-                raise ApplicationError(f"injected {when} {name}", type=rule.fault, non_retryable=False)
+                known = errors.BY_TYPE.get(rule.fault)
+                final = known is not None and not known.transient
+                raise ApplicationError(f"injected {when} {name}", type=rule.fault, non_retryable=final)
 
 
 class _Inbound(ActivityInboundInterceptor):

@@ -32,7 +32,6 @@ from nebulous.models.platforms import Exit, Feature, Instance, Observation
 from workflows.container_state import ContainerState, Ending
 from workflows.entity import Step, moment, stamp
 from workflows.placement import (
-    RELEASE_BACKOFF,
     RESTART_BACKOFF,
     ContainerPlacement,
     backoff,
@@ -116,7 +115,7 @@ class ContainerWorkflow(ContainerPlacement):
         state = self.state
         state.failure = f"{failure.type}: {self.place()} did not start: {failure}"
         self.show(Status(state.status.status), failure.type, f"the command does not start yet: {failure}")
-        pause = backoff(RELEASE_BACKOFF, state.start_failures)
+        pause = backoff(RESTART_BACKOFF, state.start_failures)
         state.start_failures += 1
         # Unreachable is not dead: try again until the time is over.
         await self.wait(

@@ -62,7 +62,8 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test reads or writes the developer's own contexts."""
     config = tmp_path / "nebu" / "config.yaml"
     for name in ("NEBU_SERVER", "NEBU_API_KEY", "NEBU_DEBUG", "NO_COLOR"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that what the CLI itself sets is undone too
+        monkeypatch.delenv(name)
     monkeypatch.setenv("NEBU_CONFIG", str(config))
     monkeypatch.setenv("COLUMNS", "200")
     return config

@@ -45,3 +45,31 @@ async def test_stop_survives_a_lost_answer(
         await life.until("running")
         await life.signal("stop")
         assert (await life.until("stopped"))["exit_code"] == 143
+
+
+async def test_a_start_that_is_refused_backs_off_and_says_why(
+    session_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = {"rules": [{"activity": "start", "fault": "AuthFailed", "times": 2}]}
+    monkeypatch.setenv("NEBU_FAULTS", json.dumps(script))
+    async with run_nebula(session_engine.temporal_address, tmp_path) as nebula:
+        life = await nebula.create(labels=sim_labels(boot="0s"))
+
+        async def said() -> bool:
+            return (await life.status())["reason"] == "AuthFailed"
+
+        await eventually(said)
+        await life.until("running")
+        assert (await life.reasons()).count("AuthFailed") == 2
+
+
+async def test_an_unanswered_rental_is_proven_absent_before_the_next_is_asked_for(
+    session_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = {"rules": [{"activity": "create", "fault": "Unavailable", "times": 4}]}
+    monkeypatch.setenv("NEBU_FAULTS", json.dumps(script))
+    async with run_nebula(session_engine.temporal_address, tmp_path) as nebula:
+        life = await nebula.create(labels=sim_labels(boot="0s", run_for="0s"))
+        await life.until("completed", limit_s=40)
+        outcomes = [line["outcome"] for line in (await life.history())["attempts"]]
+        assert outcomes == ["Unavailable", "rented"]
