@@ -43,6 +43,7 @@ class ContainerState(EntityState):
     offers: list[Offer] = []  # still to be tried in this round
     blocked: dict[str, str] = {}  # scope -> until when it is left alone
     rounds: int = 0  # fruitless rounds over all offers
+    why: str = ""  # why these offers, in words
     failure: str = ""  # why the latest offer failed, "Type: message"
     tries: int = 0  # rentals asked for in this life; part of each key
     retries: int = 0

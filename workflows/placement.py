@@ -127,7 +127,7 @@ class ContainerPlacement(ContainerLife):
         found = await find_offers(self, state.container, state.metadata.labels)
         if found.rejected:
             return self.refuse(found.problem)
-        state.offers, state.failure = found.offers, found.problem or state.failure
+        state.offers, state.why, state.failure = found.offers, found.why, found.problem or state.failure
         if found.offers and not state.rounds:
             self.record("Placing", f"{counted(len(found.offers), 'offer')}, best {found.offers[0].place} ({found.why})")
         return "renting" if found.offers else "pending"
@@ -196,6 +196,7 @@ class ContainerPlacement(ContainerLife):
         state.status.instance_id, state.status.ip = instance.id, instance.ip
         state.offers, state.rounds, state.failure = [], 0, ""
         state.end_attempt("rented", instance.id, self.now())
+        state.condition("Placed", "True", "Rented", f"{offer.place}: {state.why}")
         self.record("Rented", f"{offer.place} as {instance.id}")
         return "booting"
 

@@ -86,9 +86,11 @@ def test_any_child_may_be_killed_and_everything_goes_on(server: Server) -> None:
         os.kill(pid, signal.SIGKILL)
         until(lambda name=name, pid=pid: server.marks()[name]["pid"] != pid, f"{name} is started again")
         short = f"after-{name}"
-        create = ["create", "container", "--name", short, "--platform", "local", "--cmd", "exit 0"]
+        create = ["create", "container", "--name", short, "--cmd", "exit 0"]  # to this host, for there is nothing else
         until(lambda create=create: server.nebu(*create).returncode == 0, f"create works after {name} was killed")
         server.until_status(short, "completed")
+        placed = {each["type"]: each["message"] for each in server.status(short)["conditions"]}["Placed"]
+        assert "no platform named" in placed
     assert server.status("steady")["status"] == "running"
 
 
