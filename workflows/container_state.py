@@ -11,6 +11,20 @@ from nebulous.models.resources import Condition
 from workflows.entity import EntityState
 
 ATTEMPTS_KEPT = 30
+#: What each phase waits for, for the Temporal UI.
+NEXT = {
+    "placing": "ask who offers a machine",
+    "renting": "rent the next offer",
+    "replacing": "prove that an unanswered rental took no effect, then the next offer",
+    "pending": "try the offers again",
+    "booting": "start the command once the machine is ready",
+    "running": "wait for the command to end",
+    "restarting": "start the command again",
+    "recovering": "prove the lost machine gone, then find another",
+    "stopping": "stop the command",
+    "releasing": "give the machine back and prove it gone",
+    "finished": "be deleted, started again, or expire",
+}
 LONGEST_MESSAGE = 160  # the memo's status stays under 1 kB
 
 
@@ -128,14 +142,16 @@ class ContainerState(EntityState):
         lines = [f"## {status.status}" + (f" ({status.reason})" if status.reason else ""), status.message, ""]
         if status.platform:
             price = "price unknown" if status.cost_per_hr is None else f"${status.cost_per_hr:.2f}/h"
-            simulated = ", simulated" if status.simulated else ""
-            lines.append(f"* **Where**: {status.platform} {status.region} {status.instance_type} ({price}{simulated})")
+            words = [price if self.rentals else "given back", *(["simulated"] if status.simulated else [])]
+            lines.append(f"* **Where**: {status.platform} {status.region} {status.instance_type} ({', '.join(words)})")
         if instance:
             lines.append(f"* **Instance**: `{instance.id}`, rental key `{instance.key}`")
         lines.append(f"* **Attempt** {status.attempt}, restarts {status.restarts}, recoveries {status.recoveries}")
         if status.exit_code is not None:
             lines.append(f"* **Exit code**: {status.exit_code}")
-        lines.append(f"* **Phase**: {self.phase}; **wanted**: {'delete' if self.deleting else self.wanted}")
+        lines.append(f"* **Wanted**: {'delete' if self.deleting else self.wanted}")
+        due = next((at for at in (self.next_try_at, self.restart_at, self.run_by, self.expires_at) if at), "")
+        lines.append(f"* **Next**: {NEXT.get(self.phase, self.phase)}" + (f" (by {due})" if due else ""))
         lines += [f"* **{c.type}**: {c.status} ({c.reason}) {c.message}" for c in status.conditions]
         if self.events:
             lines += ["", f"Latest event: {self.events[-1].reason}: {self.events[-1].message}"]

@@ -27,7 +27,15 @@ async def test_the_current_details_say_status_place_instance_and_the_latest_even
     handle = nebula.client.get_workflow_handle(life.id)
     told = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
     (instance,) = await nebula.owned()
-    for said in ("## running", "sim sim-", instance.id, instance.key, "Attempt", "Latest event: Started"):
+    for said in (
+        "## running",
+        "sim sim-",
+        instance.id,
+        instance.key,
+        "Attempt",
+        "**Next**: wait for the command",
+        "Latest event: Started",
+    ):
         assert said in told.current_details
     assert {signal.name for signal in told.definition.signal_definitions} >= {"stop", "start", "restart", "delete"}
 
