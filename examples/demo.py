@@ -22,11 +22,22 @@ EXAMPLES = Path(__file__).parent
 BOLD, DIM, END = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() else ("", "", "")
 
 
+HELLO_DOCKER = """\
+kind: Container
+metadata:
+  name: hello-docker
+image: {image}
+command: echo Hello from $NEBU_NAME in a real container
+platform: docker
+provision_timeout: 15s
+"""
+
+
 class Demo:
     """One run of the story."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._env = {
             **os.environ,
             "NEBU_CONFIG": str(folder / "config.yaml"),
@@ -42,15 +53,15 @@ class Demo:
 
     def start(self) -> None:
         """Start everything embedded and wait until it answers."""
-        file = self._folder / "ready.json"
-        log = (self._folder / "serve.log").open("wb")
+        file = self.folder / "ready.json"
+        log = (self.folder / "serve.log").open("wb")
         command = [sys.executable, "-m", "nebulous", "serve", "--port", "0", "--simulate", "runpod,ec2,gce"]
         self._serve = subprocess.Popen(
             [*command, "--ready-file", str(file)], env=self._env, stdout=log, stderr=log, start_new_session=True
         )
         while not file.exists():
             if self._serve.poll() is not None:
-                sys.exit(f"nebu serve ended: {(self._folder / 'serve.log').read_text()}")
+                sys.exit(f"nebu serve ended: {(self.folder / 'serve.log').read_text()}")
             time.sleep(0.05)
         self.ready = json.loads(file.read_text())
 
@@ -170,9 +181,9 @@ def tell_docker(demo: Demo) -> None:
         ["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}"], capture_output=True, text=True, check=False
     ).stdout.split()
     image = next((name for name in images if "busybox" in name or "alpine" in name), "busybox:latest")
-    command = ["--cmd", "echo Hello from $NEBU_NAME in a real container"]
-    made = ["create", "container", "--name", "hello-docker", "--platform", "docker", "--image", image, *command]
-    demo.nebu(*made, "--wait", check=False)
+    file = demo.folder / "hello-docker.yaml"
+    file.write_text(HELLO_DOCKER.format(image=image))
+    demo.nebu("create", "-f", str(file), "--wait", check=False)  # without a network there may be no image to run
     demo.nebu("logs", "hello-docker", check=False)
 
 
