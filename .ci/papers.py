@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 #: Where checkouts lie on many machines: these say nothing about one.
 COMMON = {"/", "/builds", "/home", "/opt", "/root", "/srv", "/tmp", "/usr/src"}  # noqa: S108 - only compared
-REGISTRIES = ("pypi", "pythonhosted", "npmjs", "jfrog")
+REGISTRIES = ("pypi", r"python\w+", "npmjs", "jfrog")
 HOSTS = rf"(?:[\w-]+\.)*(?:{'|'.join(REGISTRIES)})\.(?:org|com|io)\b|artifactory\.[\w.-]+"
 LIBRARIES = r"/[\w./-]+/(?:site|dist)-packages/"
 HOMES = r"/(?:home|Users)/(?!USER\b|user\b|you\b)\w[\w.-]*/"

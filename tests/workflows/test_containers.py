@@ -65,6 +65,7 @@ async def test_without_capacity_it_is_pending_and_fails_when_the_time_to_find_a_
     pending = await life.until("pending")
     assert pending["reason"] == "NoCapacity"
     assert pending["next_try_at"]
+    assert (pending["cost_per_hr"], pending["platform"], pending["instance_type"]) == (None, "", "")
     failed = await life.until("failed")
     assert failed["reason"] == "NoCapacity"
     assert "no machine within 1s" in failed["message"]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from activities import pace
 from activities.platforms.docker import DockerPlatform
 from activities.platforms.local import LocalPlatform
 from nebulous import ids
 from tests.nebula import Nebula, Resource, eventually
 from tests.nebula import nebula as run_nebula
+from worker import build
 from worker.embedded import Engine
 
 
@@ -65,6 +68,25 @@ async def test_a_command_that_ignores_sigterm_is_killed_after_its_grace(on_local
     status = await life.until("stopped")
     assert status["exit_code"] == 137
     await released(life)
+
+
+async def test_many_stops_wait_for_a_busy_worker_and_every_command_may_say_goodbye(
+    session_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "ACTIVITIES_PER_PLATFORM", 2)  # the sweep has one of them
+    host = LocalPlatform(ids.new_id(), tmp_path, "any")
+    async with run_nebula(session_engine.temporal_address, tmp_path, host) as nebula:
+        command = "trap 'sleep 0.6; echo bye; exit 0' TERM; while :; do sleep 0.05; done"
+        lives = [await nebula.create(command=command, image=None, stop_grace="10s") for _ in range(3)]
+        for life in lives:
+            await life.until("running")
+        monkeypatch.setattr(pace, "NO_WORKER_AFTER", timedelta(milliseconds=300))
+        for life in lives:
+            await life.signal("stop")
+        for life in lives:
+            assert (await life.until("stopped"))["exit_code"] == 0
+            await released(life)
+            assert "bye" in archived(nebula, (await life.row()).metadata.id)
 
 
 @pytest.mark.docker
