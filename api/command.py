@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ import typer
 import uvicorn
 
 from api.app import create_app
-from nebulous import seal, tokens
+from nebulous import seal, temporal, tokens
 from nebulous.errors import NebulousError, Rejected, Unavailable
 from nebulous.settings import Settings
 
@@ -43,9 +44,11 @@ def command(
         draft.replace(ready_file)
     typer.echo(f"API on {url}")
     serving = server(settings)
-    serving.run(sockets=[listener])
+    with suppress(KeyboardInterrupt):  # uvicorn raises again, once it is done, what it was told to stop by
+        serving.run(sockets=[listener])
     if not serving.started:
         raise Unavailable("the API did not start", "its log says why")
+    temporal.leave(0)
 
 
 def _settings(given: dict[str, Any]) -> Settings:

@@ -67,4 +67,6 @@ if __name__ == "__main__":
     parser.add_argument("--name", default="hello-from-python")
     parser.add_argument("--platform", help="such as docker, local or sim; default: chosen by the server")
     arguments = parser.parse_args()
-    sys.exit(asyncio.run(main(arguments.name, arguments.platform)))
+    code = asyncio.run(main(arguments.name, arguments.platform))
+    sys.stdout.flush()
+    os._exit(code)  # a normal exit may crash: the SDK's threads outlive the interpreter (temporalio sdk-python#300)

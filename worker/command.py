@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -29,10 +28,7 @@ def command(
     """Run workflows and activities against NEBU_TEMPORAL_ADDRESS and NEBU_REDIS_URL, until SIGTERM."""
     settings = Settings()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    code = asyncio.run(_main(settings, ready_file))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)  # the SDK's core may abort a normal interpreter exit (temporalio sdk-python#300)
+    temporal.leave(asyncio.run(_main(settings, ready_file)))
 
 
 async def _main(settings: Settings, ready_file: Path | None) -> int:

@@ -14,9 +14,11 @@ import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from activities.platforms.base import Progress
+from activities.runtimes import docker_config
 from activities.runtimes.docker_config import DEFAULT_PATH, IMAGE_ADVICE
 from activities.runtimes.docker_engine import Engine, filters
 from nebulous.errors import Conflict, ImageNotFound, NebulousError, NotFound, RateLimited, Rejected, Unavailable
@@ -27,6 +29,8 @@ CREATE_S = 120.0
 STOP_MARGIN_S = 30.0
 REMOVE_S = 120.0
 RATE_LIMIT_S = 60.0
+KILL_SAID_S = 0.5  # the Engine tells of a kill after it is done
+SIGKILL = "9"  # as events write it
 HUB = "https://index.docker.io/v1/"  # what the Engine calls the registry of images without a registry
 
 _ABSENT = re.compile(
@@ -94,12 +98,15 @@ class DockerRuntime:
         return str(made["Id"])
 
     async def inspect(self, container: str) -> Mapping[str, Any]:
-        """Everything about a container, by id or name.
+        """Everything about a container, by id or name; `OOMKilled` also where the Engine missed it.
 
         Raises:
             NotFound: There is none.
         """
-        return await self.engine.get(f"containers/{container}/json")
+        seen = await self.engine.get(f"containers/{container}/json")
+        if docker_config.killed_at_limit(seen) and not await self._signalled(seen):
+            seen["State"]["OOMKilled"] = True
+        return seen
 
     async def start(self, container: str, seen: Mapping[str, Any]) -> None:
         """Start the command; a running one stays as it is.
@@ -151,6 +158,15 @@ class DockerRuntime:
         except NotFound:
             return False
         return True
+
+    async def _signalled(self, seen: Mapping[str, Any]) -> bool:
+        """True when somebody told the Engine to kill the container's last run."""
+        since, until = (datetime.fromisoformat(seen["State"][at]).timestamp() for at in ("StartedAt", "FinishedAt"))
+        wanted = filters(type=["container"], container=[str(seen["Id"])], event=["kill"])
+        span = {"since": f"{since:.6f}", "until": f"{until + KILL_SAID_S:.6f}"}
+        async with aclosing(self.engine.lines("GET", "events", {"filters": wanted, **span})) as kills:
+            signals = [kill["Actor"]["Attributes"].get("signal") async for kill in kills]
+        return SIGKILL in signals
 
     async def _pull(self, image: str, login: Login | None, progress: Progress) -> None:
         transfer = Transfer(image)

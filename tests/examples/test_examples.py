@@ -17,7 +17,8 @@ from tests.nebula import Nebula, Resource, eventually
 from worker.embedded import Engine
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-LIMIT_S = 20
+LIMIT_S = 30
+TIMES = 6
 
 
 @pytest.fixture
@@ -88,6 +89,9 @@ async def test_a_plain_temporal_program_starts_a_container(local_nebula: Nebula,
     words = ("--name", name, "--platform", local_nebula.platform.account)
     code, output = await run_program(session_engine.temporal_address, *words)
     assert (code, output.splitlines()[-1]) == (0, f"{name}: completed, exit code 0")
-    code, output = await run_program(session_engine.temporal_address, *words)
-    assert code == 1
-    assert f"container {name!r} exists: delete it first" in output
+    again = [run_program(session_engine.temporal_address, *words) for _ in range(TIMES)]
+    for code, output in await asyncio.gather(*again):  # many: the SDK crashes some of the interpreters that just end
+        assert (code, output) == (
+            1,
+            f"container {name!r} exists: delete it first (nebu delete {name}), or give another --name\n",
+        )

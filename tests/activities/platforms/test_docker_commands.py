@@ -74,6 +74,28 @@ class TestCommands(OnDocker):
         assert ended.exit
         assert (ended.exit.code, ended.exit.oom) == (137, True)
 
+    async def test_a_kill_at_a_limit_that_the_engine_cannot_explain_counts_as_out_of_memory(
+        self, platform: DockerPlatform
+    ):
+        """A busy Engine misses a third of them: to it, they look like this."""
+        launch = self.launch("kill -9 $$", resources={"max_memory": 32 / 1024})
+        await self.run(platform, launch)
+        ended = await self.over(platform, launch.key)
+        assert ended.exit
+        assert (ended.exit.code, ended.exit.oom) == (137, True)
+
+    @pytest.mark.parametrize("resources", [{"max_memory": 32 / 1024}, None])
+    async def test_a_kill_that_somebody_asked_for_is_not_out_of_memory(
+        self, platform: DockerPlatform, api: httpx.AsyncClient, resources: dict[str, float] | None
+    ):
+        launch = self.launch("echo ready; sleep 300", resources=resources)
+        started = await self.run(platform, launch)
+        await self.said(platform, started, "ready")
+        (await api.post(f"/containers/{started.id}/kill")).raise_for_status()
+        ended = await self.over(platform, launch.key)
+        assert ended.exit
+        assert (ended.exit.code, ended.exit.oom) == (137, False)
+
     async def test_limits_and_reservations_reach_the_engine(self, platform: DockerPlatform, api: httpx.AsyncClient):
         resources = {"min_cpu": 0.5, "max_cpu": 4096, "min_memory": 0.25, "max_memory": 0.5}
         launch = self.launch("true", resources=resources, shm_size=0.125, stop_grace="7s")
