@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
@@ -15,6 +16,10 @@ from tests import nebula as running
 from tests.docker_engine import docker_host, engine, image  # noqa: F401 - fixtures
 from tests.nebula import Nebula
 from worker.embedded import Engine
+
+
+# A shell starts what it puts into the background with SIGINT ignored, and children would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager
