@@ -17,7 +17,6 @@ from tests.docker_engine import docker_host, engine, image  # noqa: F401 - fixtu
 from tests.nebula import Nebula
 from worker.embedded import Engine
 
-
 # A shell starts what it puts into the background with SIGINT ignored, and children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
