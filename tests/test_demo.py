@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import pytest
 
 DEMO = Path(__file__).parent.parent / "examples" / "demo.py"
 LIMIT_S = 180
 
 
-def test_the_demo_tells_its_story_and_leaves_nothing_behind() -> None:
-    before = set(Path(tempfile.gettempdir()).glob("nebu-demo-*"))
-    command = [sys.executable, str(DEMO)]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False, cwd=DEMO.parents[1])
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A place for temporary folders that no other demo uses."""
+    with tempfile.TemporaryDirectory(prefix="nebu-") as made:
+        yield Path(made)
+
+
+def test_the_demo_tells_its_story_and_leaves_nothing_behind(folder: Path) -> None:
+    command, env = [sys.executable, str(DEMO)], {**os.environ, "TMPDIR": str(folder)}
+    told = subprocess.run(
+        command, capture_output=True, text=True, timeout=LIMIT_S, check=False, cwd=DEMO.parents[1], env=env
+    )
     assert told.returncode == 0, told.stdout + told.stderr
     for said in (
         "Hello from hello on local",
@@ -30,5 +41,5 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind() -> None:
     ):
         assert said in told.stdout
     assert "Traceback" not in told.stdout + told.stderr
-    assert set(Path(tempfile.gettempdir()).glob("nebu-demo-*")) == before
-    assert not [p for p in psutil.process_iter(["cmdline"]) if any("nebu-demo-" in w for w in p.info["cmdline"] or [])]
+    assert list(folder.iterdir()) == []
+    assert not [p for p in psutil.process_iter(["cmdline"]) if any(str(folder) in w for w in p.info["cmdline"] or [])]

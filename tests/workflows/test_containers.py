@@ -60,12 +60,16 @@ async def test_sold_out_offers_are_passed_over_and_the_attempts_say_so(nebula: N
     assert len((await life.row()).rentals) == 1
 
 
-async def test_without_capacity_it_is_pending_and_fails_when_the_time_to_find_a_machine_is_over(nebula: Nebula) -> None:
-    life = await nebula.create(labels=sim_labels(fail="OutOfCapacity*99"), provision_timeout="1s")
+async def test_without_capacity_it_is_pending_and_says_when_it_tries_again(nebula: Nebula) -> None:
+    life = await nebula.create(labels=sim_labels(fail="OutOfCapacity*99"))
     pending = await life.until("pending")
     assert pending["reason"] == "NoCapacity"
     assert pending["next_try_at"]
     assert (pending["cost_per_hr"], pending["platform"], pending["instance_type"]) == (None, "", "")
+
+
+async def test_without_capacity_it_fails_when_the_time_to_find_a_machine_is_over(nebula: Nebula) -> None:
+    life = await nebula.create(labels=sim_labels(fail="OutOfCapacity*99"), provision_timeout="1s")
     failed = await life.until("failed")
     assert failed["reason"] == "NoCapacity"
     assert "no machine within 1s" in failed["message"]
