@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -56,6 +57,8 @@ def choose(verb: str, choice: Choice, lookup: Lookup, concerns: Callable[[Json],
         _ask(verb, kind, len(rows), lookup)
     if not rows:
         note(f"no {kind.plural} to {verb}")
+    if choice.everything and kind.plural == "containers" and verb in ("stop", "delete"):
+        _mention_others(verb, kind, lookup)
     return [Chosen(Target(kind, row["metadata"]["name"]), lookup.place_of(kind, row), listed=True) for row in rows]
 
 
@@ -105,6 +108,20 @@ def _require(verb: str, chosen: list[Chosen]) -> None:
     for each in chosen:
         if verb not in each.target.kind.verbs:
             raise failures.UsageError(f"a {each.target.kind.id} cannot be asked to {verb}")
+
+
+def _mention_others(verb: str, kind: Kind, lookup: Lookup) -> None:
+    """Tell the server's admin what is rented in organizations that `--all` does not reach."""
+    try:
+        running: list[Json] = lookup.api.read("/v1/doctor")["running"]
+        whose = lookup.organization() or str(lookup.api.read("/v1/users/me")["organization"])
+    except NebulousError:  # not the admin's: others' machines are not theirs to know of
+        return
+    counts = Counter(str(rental["owner"]) for rental in running)
+    for owner, count in sorted(counts.items()):
+        if owner.lower() != whose.lower():
+            what = "1 machine is" if count == 1 else f"{count} machines are"
+            note(f"note: {what} rented in organization {owner}: nebu {verb} {kind.plural} --all --owner {owner}")
 
 
 def _ask(verb: str, kind: Kind, count: int, lookup: Lookup) -> None:

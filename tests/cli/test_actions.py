@@ -81,6 +81,18 @@ def test_the_panic_button_stops_all_that_live(nebu, server, double):
     assert (ended.code, ended.out) == (0, "container/a stopping\ncontainer/b stopping\n")
 
 
+def test_the_panic_button_tells_the_admin_what_other_organizations_rent(nebu, server):
+    server.on("GET", "/v1/containers", {"containers": [], "cursor": None})
+    server.on("GET", "/v1/users/me", {"organization": "local"})
+    server.on("GET", "/v1/doctor", {"running": [{"owner": "Agentsea"}, {"owner": "local"}, {"owner": "Agentsea"}]})
+    ended = nebu("stop", "containers", "--all", "--yes")
+    assert ended.code == 0
+    assert ended.err == (
+        "no containers to stop\n"
+        "note: 2 machines are rented in organization Agentsea: nebu stop containers --all --owner Agentsea\n"
+    )
+
+
 @pytest.mark.parametrize(("answer", "code", "stopped"), [("y", 0, 1), ("", 1, 0), ("no", 1, 0)])
 def test_the_panic_button_asks_on_a_terminal(terminal, server, double, answer, code, stopped):
     server.on("GET", "/v1/containers", {"containers": [double.container("a")], "cursor": None})
