@@ -8,7 +8,7 @@ import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import distributions
+from importlib.metadata import Distribution, distributions
 
 from nebulous import __version__, contexts, durations
 from nebulous.cli import failures
@@ -71,15 +71,22 @@ def findings() -> Iterator[Finding]:
 
 
 def packages() -> Iterator[Finding]:
-    """Another project's package of the same name would hide ours, or be hidden."""
-    found = {str(each.metadata["Name"]).lower(): each.version for each in distributions()}
-    for name in sorted(FOREIGN & found.keys()):
+    """Another project's package or command of the same name would hide ours, or be hidden."""
+    named = {str(each.metadata["Name"]).lower(): each for each in distributions()}
+    found = {name: named[name].version for name in FOREIGN & named.keys() if _hides_us(named[name])}
+    for name in sorted(found):
         yield Finding(
             BAD,
             "packages",
             f"{name} {found[name]} is installed beside us: another project, which uses our import name or command",
             f"pip uninstall {name}, then reinstall ours; or give each its own environment",
         )
+
+
+def _hides_us(other: Distribution) -> bool:
+    """True for what brings our import package or our command; nebu 0.1.0, the original's client, brings neither."""
+    commands = [each.name for each in other.entry_points if each.group == "console_scripts"]
+    return other.files is None or "nebu" in commands or any(file.parts[0] == "nebulous" for file in other.files)
 
 
 def config(known: contexts.Contexts) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 
 import pytest
 
@@ -280,6 +281,11 @@ def test_doctor_finds_a_foreign_distribution(tmp_path, monkeypatch):
     found = [finding for finding in doctor.packages() if "nebulous-sh 1.2" in finding.text]
     assert found
     assert "pip uninstall nebulous-sh" in (found[0].advice or "")
+
+
+def test_doctor_does_not_mind_the_published_client():
+    assert version("nebu") == "0.1.0"
+    assert not [finding for finding in doctor.packages() if finding.text.startswith("nebu 0.1.0")]
 
 
 def test_a_token_says_until_when_it_is_good():
