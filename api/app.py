@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 from redis.asyncio import Redis
 from temporalio.client import Client
 
-from api import accelerators, containers, health, logs, platforms, problems, resources, secrets, users
+from api import accelerators, containers, health, logs, platforms, problems, resources, secrets, users, watch
 from api.services import Services
 from nebulous import __version__, sessions, temporal
 from nebulous.settings import Settings
@@ -34,6 +34,7 @@ def create_app(settings: Settings, client: Client | None = None, redis: Redis | 
                 stack.push_async_callback(streams.aclose)
             app.state.services = Services.over(settings, connected, streams)
             yield
+            app.state.services.changes.close()
 
     app = FastAPI(
         title="Nebulous",
@@ -47,6 +48,7 @@ def create_app(settings: Settings, client: Client | None = None, redis: Redis | 
     app.include_router(health.router())
     for module in (users, platforms, accelerators, logs):
         app.include_router(module.router())
+    app.include_router(watch.router(SURFACES))
     for surface in SURFACES:
         app.include_router(resources.router(surface))
     _document_bodies(app)

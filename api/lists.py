@@ -6,7 +6,7 @@ import base64
 import hmac
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import ValidationError
@@ -68,6 +68,7 @@ class Lists:
 
     client: Client
     cursor_key: bytes  # cursors are signed: Temporal answers a forged page token with a retriable error
+    told: Callable[[], None] = lambda: None  # of every write
     _lists: dict[str, _Cached] = field(default_factory=dict[str, _Cached])
     _written: dict[str, float] = field(default_factory=dict[str, float])  # organization -> when
 
@@ -160,6 +161,7 @@ class Lists:
             self._written.clear()
             self._lists.clear()
         self._written[organization.lower()] = time.monotonic()
+        self.told()
 
 
 async def read_row(execution: WorkflowExecution | WorkflowExecutionDescription, address: Address) -> Row:

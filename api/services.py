@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from redis.asyncio import Redis
 from temporalio.client import Client
 
+from api.changes import Changes
 from api.lists import Lists
 from api.reports import Reports
 from api.store import Store
@@ -23,6 +24,7 @@ class Services:
     settings: Settings
     store: Store
     reports: Reports
+    changes: Changes
     redis: Redis
     signing_key: bytes  # of tokens
     secret_key: bytes  # of secrets
@@ -37,9 +39,10 @@ class Services:
             ValueError: A key in the settings is none.
         """
         signing_key = tokens.signing_key(settings)
-        lists = Lists(client, signing_key)
+        changes = Changes(client)
+        lists = Lists(client, signing_key, changes.wrote)
         store = Store(client, lists)
-        return cls(settings, store, Reports(lists), redis, signing_key, seal.secret_key(settings))
+        return cls(settings, store, Reports(lists), changes, redis, signing_key, seal.secret_key(settings))
 
 
 def services(request: Request) -> Services:

@@ -31,6 +31,7 @@ from nebulous.errors import (
     Unavailable,
 )
 from nebulous.logs import PATIENCE, SILENCE, LogFollow
+from nebulous.watches import Watch
 
 # httpx imports its own command line when it can (rich, pygments, click: 0.2 s), and does without when not.
 sys.modules.setdefault("httpx._main", cast(Any, None))
@@ -191,6 +192,19 @@ class Api:
             return self._stream(f"{path}/logs", {"follow": "true", "owner": place.owner, **query}, SILENCE)
 
         return LogFollow(connect, start, self.patience)
+
+    def watch(self, kind: str = "container", **filters: Any) -> Watch:  # noqa: ANN401 - query parameters
+        """What there is of a kind, and then each change, for ever; survives broken connections.
+
+        Args:
+            kind: Any word for it.
+            filters: `namespace`, `owner`, `name`, and `label`, a list of `k=v`.
+        """
+
+        def connect(query: Json, _: bool) -> AbstractContextManager[Iterator[bytes]]:
+            return self._stream("/v1/watch", {"kind": kind, **filters, **query}, SILENCE)
+
+        return Watch(connect, {}, self.patience)
 
     def _send(self, method: str, path: str, query: Json, body: Json | None = None) -> httpx.Response:
         """One request, repeated with the same key while the server is out of reach or says 503.

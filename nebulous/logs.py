@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from nebulous.errors import Unavailable
 
@@ -26,12 +26,63 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0  # seconds between two attempts
 Connect = Callable[[dict[str, Any], bool], AbstractContextManager[Iterator[bytes]]]
 
 
-class LogFollow:
-    """The bytes of a followed log, by iteration. Then `end` says how the command ended."""
+T = TypeVar("T")
+
+
+class Follow(Generic[T]):
+    """What one stream of server-sent events tells, over as many connections as that takes."""
+
+    #: Whether even the first connection may be waited for.
+    patient_at_first = True
 
     def __init__(self, connect: Connect, query: dict[str, Any], patience: timedelta = PATIENCE) -> None:
         self._connect, self._query, self._patience = connect, query, patience.total_seconds()
         self._resumed = False
+
+    def __iter__(self) -> Iterator[T]:
+        """Yield what is told until all is.
+
+        Raises:
+            Unavailable: The connection broke and did not come back within the patience.
+        """
+        alive, pause = time.monotonic(), FIRST_PAUSE
+        met = self.patient_at_first
+        while True:
+            cause = Unavailable("the server keeps closing the connection")
+            try:
+                for told in self._connection():
+                    alive, pause, met = time.monotonic(), FIRST_PAUSE, True
+                    yield from told
+            except Unavailable as error:
+                cause = error
+            if self._over():
+                return
+            if not met or time.monotonic() - alive > self._patience:
+                raise cause
+            time.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _connection(self) -> Iterator[Sequence[T]]:
+        """What each event of one connection tells; one that tells nothing is a sign of life."""
+        with self._connect(self._query, self._resumed) as stream:
+            for event in events(lines(stream)):
+                yield self._take(event)
+                if self._over():
+                    return
+
+    def _take(self, event: dict[str, str]) -> Sequence[T]:
+        raise TypeError("a stream says what its events tell")
+
+    def _over(self) -> bool:
+        """True when there will be nothing more."""
+        return False
+
+
+class LogFollow(Follow[bytes]):
+    """The bytes of a followed log, by iteration. Then `end` says how the command ended."""
+
+    def __init__(self, connect: Connect, query: dict[str, Any], patience: timedelta = PATIENCE) -> None:
+        super().__init__(connect, query, patience)
         #: `status`, `reason` and `exit_code`, once the log has ended.
         self.end: dict[str, Any] | None = None
         #: The place after the last byte received, as the server counts; None before the first.
@@ -39,51 +90,24 @@ class LogFollow:
         #: Called with what the server says while there is nothing to read yet.
         self.comment: Callable[[str], None] = lambda _: None
 
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield chunks until the command has ended.
+    def _over(self) -> bool:
+        return self.end is not None
 
-        Raises:
-            Unavailable: The connection broke and did not come back within the patience.
-        """
-        alive, pause = time.monotonic(), FIRST_PAUSE
-        while True:
-            cause = Unavailable("the server keeps closing the connection")
-            try:
-                for chunk in self._connection():
-                    alive, pause = time.monotonic(), FIRST_PAUSE
-                    if chunk:
-                        yield chunk
-            except Unavailable as error:
-                cause = error
-            if self.end is not None:
-                return
-            if time.monotonic() - alive > self._patience:
-                raise cause
-            time.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
-
-    def _connection(self) -> Iterator[bytes]:
-        """One connection's chunks; an empty one is a sign of life."""
-        with self._connect(self._query, self._resumed) as stream:
-            for event in events(lines(stream)):
-                yield self._take(event)
-                if self.end is not None:
-                    return
-
-    def _take(self, event: dict[str, str]) -> bytes:
+    def _take(self, event: dict[str, str]) -> Sequence[bytes]:
         if "comment" in event:
             self.comment(event["comment"])
-            return b""
+            return ()
         data: dict[str, Any] = json.loads(event.get("data") or "{}")
         if event.get("event") == "end":
             self.end = data
-            return b""
+            return ()
         if event.get("id", "").isdigit():
             # From here on the offset alone says where to go on.
             self.offset = int(event["id"])
             self._query, self._resumed = {"offset": self.offset}, True
         # Bytes that are no UTF-8 travel as lone surrogates, and become bytes again here.
-        return str(data.get("text", "")).encode("utf-8", "surrogateescape")
+        chunk = str(data.get("text", "")).encode("utf-8", "surrogateescape")
+        return (chunk,) if chunk else ()
 
 
 def lines(chunks: Iterator[bytes]) -> Iterator[str]:

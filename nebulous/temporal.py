@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, cast
 
 from pydantic import ValidationError
@@ -151,6 +151,25 @@ def open_query(kind: str, organization: str | None = None, *clauses: str) -> str
     The clauses are ANDed and parenthesised, so that none can escape the organization.
     """
     parts = [f"{KIND.name} = {quote(kind)}", "ExecutionStatus = 'Running'"]
+    if organization is not None:
+        parts.append(f"{ORG.name} = {quote(organization.lower())}")
+    return " AND ".join([*parts, *(f"({clause})" for clause in clauses if clause)])
+
+
+def changed_query(kinds: Sequence[str], since: datetime, organization: str | None = None, *clauses: str) -> str:
+    """The visibility query for what began, changed or closed since a moment, open or not.
+
+    Args:
+        kinds: Of which kinds; at least one.
+        since: By Temporal's clock.
+        organization: None is every organization.
+        clauses: ANDed and parenthesised, so that none can escape the organization.
+    """
+    moment = quote(since.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"))
+    parts = [
+        f"{KIND.name} IN ({', '.join(map(quote, kinds))})",
+        f"({CHANGED_AT.name} >= {moment} OR StartTime >= {moment} OR CloseTime >= {moment})",
+    ]
     if organization is not None:
         parts.append(f"{ORG.name} = {quote(organization.lower())}")
     return " AND ".join([*parts, *(f"({clause})" for clause in clauses if clause)])

@@ -323,10 +323,11 @@ class Entity(Generic[S]):
             changed["metadata"] = metadata.model_dump(mode="json")
             workflow.upsert_memo(changed)
             self._published |= changed
-        self._publish_search_attributes()
+        self._publish_search_attributes(bool(changed))
         workflow.set_current_details(self.details())
 
-    def _publish_search_attributes(self) -> None:
+    def _publish_search_attributes(self, changed: bool) -> None:
+        """Bring what it is found by up to date; watchers find by NebuChangedAt that anything at all has changed."""
         metadata = self.state.metadata
         wanted = temporal.search_attributes(
             self.address,
@@ -338,7 +339,7 @@ class Entity(Generic[S]):
             owner_ref=(metadata.owner_ref or "").lower(),
         )
         updates = temporal.changes(workflow.info().typed_search_attributes, wanted)
-        if updates:
+        if updates or changed:
             workflow.upsert_search_attributes([*updates, temporal.CHANGED_AT.value_set(workflow.now())])
 
     def record(self, reason: str, message: str, warning: bool = False) -> None:

@@ -11,7 +11,7 @@ from nebulous.cli import failures, options
 from nebulous.cli.actions import Choice, Chosen, choose, each_of
 from nebulous.cli.lookup import Lookup, connect
 from nebulous.cli.names import Target, kind_of
-from nebulous.cli.progress import detachable, until_gone
+from nebulous.cli.progress import detachable, each_gone
 from nebulous.cli.screen import emit
 from nebulous.client import Json
 
@@ -51,10 +51,9 @@ def delete(chosen: list[Chosen], lookup: Lookup, wait: bool) -> int:
     if wait and going:
         plural = going[0][0].target.kind.plural
         with detachable(f"the deletion goes on; look with: nebu get {plural}") as progress:
-            for each, life in going:
-                until_gone(lookup.api, each.place, life, progress)
-                progress.finish()
-                emit(f"{each} deleted")
+            called = {each.place: str(each) for each, _ in going}
+            for place in each_gone(lookup.api, [(each.place, life) for each, life in going], progress):
+                emit(f"{called[place]} deleted")
     return code
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -13,14 +12,11 @@ import typer
 
 from nebulous import durations
 from nebulous.cli import failures
+from nebulous.cli.feed import Looks
 from nebulous.cli.screen import note
 from nebulous.cli.views import status_text
 from nebulous.client import Api, Json, Place
-from nebulous.errors import NebulousError, NotFound, Unavailable
-
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0  # seconds between two looks
-#: How long a server may be out of reach before waiting gives up; a restart of `nebu serve` takes less.
-PATIENCE = timedelta(seconds=30)
+from nebulous.errors import NebulousError, NotFound
 
 
 class Progress:
@@ -75,11 +71,13 @@ def until(
     Raises:
         NotFound: It is gone. NebulousError: The limit has passed.
     """
-    for row in _looks(api, place, limit):
+    for _, row in Looks(api, [place], limit):
+        if row is None:
+            raise gone(place)
         progress.show(called(place), described(row))
         if reached(row):
             return row
-    raise _too_late(place, limit)
+    raise too_late([place], limit)
 
 
 def until_gone(api: Api, place: Place, life: str | None, progress: Progress, limit: timedelta | None = None) -> None:
@@ -88,14 +86,30 @@ def until_gone(api: Api, place: Place, life: str | None, progress: Progress, lim
     Raises:
         NebulousError: The limit has passed.
     """
-    try:
-        for row in _looks(api, place, limit):
-            if life and row["metadata"]["id"] != life:
-                return
+    for _ in each_gone(api, [(place, life)], progress, limit):
+        pass
+
+
+def each_gone(
+    api: Api, lives: Sequence[tuple[Place, str | None]], progress: Progress, limit: timedelta | None = None
+) -> Iterator[Place]:
+    """Look until each of these lives is proven gone, and yield its place when it is.
+
+    Raises:
+        NebulousError: The limit has passed.
+    """
+    left = dict(lives)
+    looks = Looks(api, left, limit)
+    for place, row in looks:
+        if row is None or (left[place] and row["metadata"]["id"] != left[place]):
+            looks.let_go(place)
+            del left[place]
+            progress.finish()
+            yield place
+        else:
             progress.show(called(place), described(row))
-    except NotFound:
-        return
-    raise _too_late(place, limit)
+    if left:
+        raise too_late(left, limit)
 
 
 def called(place: Place) -> str:
@@ -109,25 +123,13 @@ def described(row: Json) -> str:
     return f"{status_text(row)}: {message}" if message else status_text(row)
 
 
-def _looks(api: Api, place: Place, limit: timedelta | None) -> Iterator[Json]:
-    """The resource again and again, often at first; ends when the time is over."""
-    pause, alive = FIRST_PAUSE, time.monotonic()
-    end = alive + limit.total_seconds() if limit is not None else math.inf
-    while True:
-        try:
-            row = api.get(place)
-        except Unavailable:
-            if time.monotonic() - alive > PATIENCE.total_seconds():
-                raise
-        else:
-            alive = time.monotonic()
-            yield row
-        if time.monotonic() >= end:
-            return
-        time.sleep(max(0.0, min(pause, end - time.monotonic())))
-        pause = min(pause * 1.5, LONGEST_PAUSE)
+def gone(place: Place) -> NotFound:
+    """Why there is nothing more to wait for."""
+    return NotFound(f"{called(place)} is gone: it was deleted meanwhile")
 
 
-def _too_late(place: Place, limit: timedelta | None) -> NebulousError:
+def too_late(places: Iterable[Place], limit: timedelta | None) -> NebulousError:
+    """Why waiting ended before its time."""
+    names = ", ".join(called(place) for place in places)
     waited = durations.render(limit or 0)
-    return NebulousError(f"{called(place)} is not there yet after {waited}", "it goes on: wait again, or longer")
+    return NebulousError(f"{names} is not there yet after {waited}", "it goes on: wait again, or longer")

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from nebulous import client, logs
-from nebulous.cli import progress
+from nebulous.cli import feed
 from nebulous.cli.main import main
 
 LIMIT_S = 20.0
@@ -74,8 +74,8 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Repetitions as in life, but sooner."""
     monkeypatch.setattr(client, "PAUSES", (0.01, 0.01, 0.01))
     monkeypatch.setattr(logs, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(progress, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(progress, "LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(feed, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(feed, "LONGEST_PAUSE", 0.02)
 
 
 @pytest.fixture
