@@ -30,8 +30,17 @@ def command(
     queue: Annotated[str | None, typer.Option("--queue", help="Only those of this queue.")] = None,
     platform: Annotated[str | None, typer.Option("--platform", help="Accelerators of this platform only.")] = None,
     ip: Annotated[bool, typer.Option("--ip", help="Print the address of one container.")] = False,
+    watch: Annotated[bool, typer.Option("-w", "--watch", help="Then a line for each change, until Ctrl-C.")] = False,
+    watch_only: Annotated[bool, typer.Option("--watch-only", help="Likewise, without what is there now.")] = False,
 ) -> None:
     """List resources, or show one: `nebu get containers`, `nebu get containers foo`, `nebu get accelerators`."""
+    if watch or watch_only:
+        from nebulous.cli import watch as watching
+
+        if ip or status or queue or platform:
+            raise UsageError("-w goes with -n, -l and --owner: not with --ip, --status, --queue or --platform")
+        watching.command(what, names, output, namespace, everywhere, labels, owner, watch_only)
+        return
     from nebulous.cli import catalog
 
     if what.lower() in catalog.TABLES:
@@ -39,7 +48,7 @@ def command(
         return
     if everywhere and namespace:
         raise UsageError("-n and -A contradict each other: give one of them")
-    selection = _selection(what, names or [])
+    selection = selection_of(what, names or [])
     lookup = connect().within(namespace, owner)
     if ip:
         emit(_address(lookup.find(selection.only())))
@@ -53,7 +62,7 @@ def command(
             note(f"no {selection.kind.plural}{f' in namespace {namespace}' if namespace else ''}")
 
 
-def _selection(what: str, names: list[str]) -> Selection:
+def selection_of(what: str, names: list[str]) -> Selection:
     """Here the first word is always a kind, so that a mistyped one is not taken for a container."""
     if not is_kind(what.partition("/")[0]):
         try:

@@ -31,6 +31,7 @@ VERBS: dict[str, dict[str, str]] = {
         "describe": "Everything about one: where it runs, what was tried, what happened.",
         "logs": "Print what the command wrote; -f follows it.",
         "events": "Print what happened.",
+        "watch": "Print what there is, then a line for each change, until Ctrl-C; as get -w.",
         "wait": "Wait until it has finished, or for a status.",
         "stop": "End the command and give the machine back; the row and the logs stay.",
         "start": "Run a stopped or finished one again.",

@@ -18,6 +18,38 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], indent: str = "
     return "\n".join(indent + line.rstrip() for line in rendered)
 
 
+class Growing:
+    """A table whose rows come one by one: a column is as wide as its widest cell so far, and never narrower."""
+
+    def __init__(self, headers: Sequence[str], widths: Sequence[int]) -> None:
+        self._headers = headers
+        self._widths = [max(len(header), width) for header, width in zip(headers, widths, strict=True)]
+
+    def head(self, rows: Sequence[Sequence[str]], room: int | None = None) -> str:
+        """The headers, above what is there at first.
+
+        Args:
+            rows: The first rows, which the columns must fit.
+            room: Characters in a line of the terminal: columns that would not fit in are as narrow as they can be.
+        """
+        least = [len(header) for header in self._headers]
+        for row in rows:
+            least = [max(width, len(_one_line(cell))) for width, cell in zip(least, row, strict=True)]
+        wide = [max(width, wanted) for width, wanted in zip(least, self._widths, strict=True)]
+        fits = room is None or sum(wide) + 2 * (len(wide) - 1) <= room
+        self._widths = wide if fits else least
+        return self._line(self._headers)
+
+    def row(self, cells: Sequence[str]) -> str:
+        """One row."""
+        plain = [_one_line(cell) for cell in cells]
+        self._widths = [max(width, len(cell)) for width, cell in zip(self._widths, plain, strict=True)]
+        return self._line(plain)
+
+    def _line(self, cells: Sequence[str]) -> str:
+        return "  ".join(cell.ljust(width) for cell, width in zip(cells, self._widths, strict=True)).rstrip()
+
+
 def age(since: int | None, now: float) -> str:
     """How long ago, in its two largest units."""
     return durations.render(max(0.0, now - since)) if since else NOTHING

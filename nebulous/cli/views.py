@@ -19,10 +19,18 @@ def listing(kind: Kind, rows: list[Json], *, wide: bool = False, now: float | No
     at = time.time() if now is None else now
     spaces = {str(_metadata(row).get("namespace")) for row in rows}
     spread = kind.namespaced and (wide or len(spaces) > 1)
-    headers = [*(("NAMESPACE",) if spread else ()), *_columns(kind, wide)]
-    body = [([str(_metadata(row).get("namespace"))] if spread else []) + _cells(kind, row, at, wide) for row in rows]
-    text = table(headers, body)
+    text = table(headers(kind, wide, spread), [cells(kind, row, at, wide, spread) for row in rows])
     return f"{text}\n\n{containers.footer(rows)}" if kind.name == "Container" else text
+
+
+def headers(kind: Kind, wide: bool, spread: bool) -> list[str]:
+    """The columns of `get`; with the namespace when rows are spread over several."""
+    return [*(("NAMESPACE",) if spread else ()), *_columns(kind, wide)]
+
+
+def cells(kind: Kind, row: Json, now: float, wide: bool, spread: bool) -> list[str]:
+    """One row, below `headers`."""
+    return ([str(_metadata(row).get("namespace"))] if spread else []) + _cells(kind, row, now, wide)
 
 
 def status_text(row: Json) -> str:

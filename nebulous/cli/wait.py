@@ -127,7 +127,10 @@ def _arrived(
         if row is None:
             raise gone(place)
         progress.show(called(place), described(row))
-        if _is(row, wanted) or row["status"]["status"] in FINAL or row["metadata"]["id"] != lives[place]:
+        metadata = row["metadata"]
+        if metadata["id"] != lives[place] and metadata.get("deleted_at"):
+            continue  # the one before is still on its way out
+        if _is(row, wanted) or row["status"]["status"] in FINAL or metadata["id"] != lives[place]:
             rows[place] = row
             looks.let_go(place)
     late = [place for place in lives if place not in rows]

@@ -1,0 +1,146 @@
+"""`nebu watch` and `nebu get -w`: what there is, then a line for each change, until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from nebulous.cli import options
+from nebulous.cli.failures import UsageError
+from nebulous.cli.get import Output, selection_of
+from nebulous.cli.lookup import Lookup, connect
+from nebulous.cli.names import Selection, Target
+from nebulous.cli.screen import emit, note, structured
+from nebulous.cli.tables import Growing
+from nebulous.client import Json
+from nebulous.models.kinds import Kind
+
+#: What changes most gets room for its longer words, so that later lines stand under the first ones.
+_ROOM = {"NAMESPACE": 9, "NAME": 12, "STATUS": 18, "PLATFORM": 8, "AGE": 5, "$/H": 5}
+
+
+def command(
+    what: Annotated[str, typer.Argument(metavar="KIND", help="A kind.")],
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]", show_default=False)] = None,
+    output: Annotated[Output, typer.Option("-o", "--output", help="How to print it.")] = "table",
+    namespace: options.Namespace = None,
+    everywhere: Annotated[bool, typer.Option("-A", "--all-namespaces", help="All namespaces (the default).")] = False,
+    labels: options.Labels = None,
+    owner: options.Owner = None,
+    only: Annotated[bool, typer.Option("--watch-only", help="Changes only, without what is there now.")] = False,
+) -> None:
+    """Print what there is, then a line for each change: `nebu watch containers`, `nebu watch containers foo`."""
+    from nebulous.cli import catalog
+
+    if what.lower() in catalog.TABLES:
+        raise UsageError(f"{what} cannot be watched", f"look again: nebu get {what}")
+    if everywhere and namespace:
+        raise UsageError("-n and -A contradict each other: give one of them")
+    selection = selection_of(what, names or [])
+    if selection.targets and labels:
+        raise UsageError("give a NAME, or -l: not both")
+    lookup = connect().within(namespace, owner)
+    filters = _filters(selection, labels, lookup)
+    spread = selection.kind.namespaced and not filters.get("namespace")
+    printer = _PRINTERS.get(output, _Table)(selection.kind, output, spread)
+    _watch(lookup, selection.kind, filters, printer, only)
+
+
+def _filters(selection: Selection, labels: list[str] | None, lookup: Lookup) -> Json:
+    """What to ask the server for. A NAME must be there: waiting for one to come is not what is meant by a slip."""
+    if selection.targets:
+        row = lookup.find(selection.only())
+        metadata = row["metadata"]
+        return {"namespace": metadata["namespace"], "name": metadata["name"], "owner": metadata["owner"]}
+    for label in labels or []:
+        if "=" not in label:
+            raise UsageError(f"{label!r} is not a label: write -l KEY=VALUE")
+    return {"namespace": lookup.namespace, "owner": lookup.organization(), "label": labels}
+
+
+def _watch(lookup: Lookup, kind: Kind, filters: Json, printer: Printer, only: bool) -> None:
+    first: list[Json] = []
+    synced = False
+    for word, row in lookup.api.watch(kind.id, **filters):
+        if word == "synced":
+            synced = True
+            if not first:
+                note(f"no {kind.plural} yet; waiting for the first (Ctrl-C ends)")
+            printer.begin([] if only else first)
+        elif synced:
+            printer.change(word, row)
+        else:
+            first.append(row)
+        sys.stdout.flush()
+
+
+class Printer:
+    """How rows are printed as they come; this one prints names."""
+
+    def __init__(self, kind: Kind, output: str, spread: bool) -> None:
+        self.kind, self.output, self.spread = kind, output, spread
+
+    def begin(self, rows: list[Json]) -> None:
+        """What is there at first."""
+        for row in rows:
+            self.change("added", row)
+
+    def change(self, word: str, row: Json) -> None:
+        """One change: `added`, `modified` or `deleted`."""
+        emit(str(Target(self.kind, row["metadata"]["name"])))
+
+
+class _Objects(Printer):
+    """JSON, one object a line, or YAML, one document each; `event` says what became of it."""
+
+    def change(self, word: str, row: Json) -> None:
+        told = {"event": word, **row}
+        if self.output == "yaml":
+            emit(f"---\n{structured(told, 'yaml')}")
+            return
+        import json
+
+        emit(json.dumps(told, ensure_ascii=False))
+
+
+class _Table(Printer):
+    """The table of `get`, to which lines are added."""
+
+    def __init__(self, kind: Kind, output: str, spread: bool) -> None:
+        from nebulous.cli import views
+
+        super().__init__(kind, output, spread)
+        self._views = views
+        headers = views.headers(kind, output == "wide", spread)
+        self._table = Growing(headers, [_ROOM.get(header, 0) for header in headers])
+
+    def begin(self, rows: list[Json]) -> None:
+        cells = [self._cells("added", row) for row in rows]
+        emit(self._table.head(cells, _columns()))
+        for row in cells:
+            emit(self._table.row(row))
+
+    def change(self, word: str, row: Json) -> None:
+        emit(self._table.row(self._cells(word, row)))
+
+    def _cells(self, word: str, row: Json) -> list[str]:
+        if word == "deleted":
+            status = {**row["status"], "status": "deleted", "reason": "", "cost_per_hr": None}
+            row = {**row, "status": status}
+        return self._views.cells(self.kind, row, time.time(), self.output == "wide", self.spread)
+
+
+def _columns() -> int | None:
+    """Characters in a line of the terminal; None where there is none."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns
+    except (OSError, ValueError):
+        return None
+
+
+_PRINTERS: dict[str, Callable[[Kind, str, bool], Printer]] = {"json": _Objects, "yaml": _Objects, "name": Printer}

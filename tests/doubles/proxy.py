@@ -1,0 +1,58 @@
+"""A TCP proxy that cuts connections when a test says so, and remembers what the server sent through each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Proxy:
+    """Passes bytes on between its own port and another; `sent` has the server's side of each connection."""
+
+    target: tuple[str, int]
+    url: str = ""
+    sent: list[bytearray] = field(default_factory=list[bytearray])
+    refuse: bool = False
+    _open: set[asyncio.StreamWriter] = field(default_factory=set[asyncio.StreamWriter])
+
+    def cut(self) -> None:
+        """Reset every connection, in the middle of whatever it carries."""
+        for writer in self._open:
+            writer.transport.abort()
+        self._open.clear()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.refuse:
+            writer.transport.abort()
+            return
+        back, forth = await asyncio.open_connection(*self.target)
+        self._open |= {writer, forth}
+        self.sent.append(bytearray())
+        await asyncio.gather(_pass(reader, forth), _pass(back, writer, self.sent[-1]))
+        self._open -= {writer, forth}
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, copy: bytearray | None = None) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            if copy is not None:
+                copy += data
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+@asynccontextmanager
+async def cutting_proxy(host: str, port: int) -> AsyncIterator[Proxy]:
+    """Listen on a port of its own until the block ends."""
+    proxy = Proxy((host, port))
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield proxy
+    finally:
+        server.close()
+        proxy.cut()
