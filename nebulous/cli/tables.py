@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from nebulous import durations
@@ -21,30 +22,37 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], indent: str = "
 class Growing:
     """A table whose rows come one by one: a column is as wide as its widest cell so far, and never narrower."""
 
-    def __init__(self, headers: Sequence[str], widths: Sequence[int]) -> None:
-        self._headers = headers
-        self._widths = [max(len(header), width) for header, width in zip(headers, widths, strict=True)]
+    def __init__(self, headers: Sequence[str], wanted: Mapping[str, int]) -> None:
+        """`wanted` has widths for longer cells to come, the most important column first."""
+        self._headers, self._wanted = headers, wanted
+        self._widths = [len(header) for header in headers]
 
     def head(self, rows: Sequence[Sequence[str]], room: int | None = None) -> str:
-        """The headers, above what is there at first.
+        """The headers, with columns that fit the first rows.
 
         Args:
-            rows: The first rows, which the columns must fit.
-            room: Characters in a line of the terminal: columns that would not fit in are as narrow as they can be.
+            rows: What is there at first.
+            room: Characters in a line of the terminal, beyond which no column is made wider than it must be.
         """
-        least = [len(header) for header in self._headers]
         for row in rows:
-            least = [max(width, len(_one_line(cell))) for width, cell in zip(least, row, strict=True)]
-        wide = [max(width, wanted) for width, wanted in zip(least, self._widths, strict=True)]
-        fits = room is None or sum(wide) + 2 * (len(wide) - 1) <= room
-        self._widths = wide if fits else least
+            self._fit([_one_line(cell) for cell in row])
+        spare = math.inf if room is None else room - sum(self._widths) - 2 * (len(self._widths) - 1)
+        for header, wanted in self._wanted.items():
+            if header in self._headers:
+                column = self._headers.index(header)
+                more = int(max(0, min(wanted - self._widths[column], spare)))
+                self._widths[column] += more
+                spare -= more
         return self._line(self._headers)
 
     def row(self, cells: Sequence[str]) -> str:
         """One row."""
         plain = [_one_line(cell) for cell in cells]
-        self._widths = [max(width, len(cell)) for width, cell in zip(self._widths, plain, strict=True)]
+        self._fit(plain)
         return self._line(plain)
+
+    def _fit(self, cells: Sequence[str]) -> None:
+        self._widths = [max(width, len(cell)) for width, cell in zip(self._widths, cells, strict=True)]
 
     def _line(self, cells: Sequence[str]) -> str:
         return "  ".join(cell.ljust(width) for cell, width in zip(cells, self._widths, strict=True)).rstrip()

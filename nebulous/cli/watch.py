@@ -18,10 +18,11 @@ from nebulous.cli.names import Selection, Target
 from nebulous.cli.screen import emit, note, structured
 from nebulous.cli.tables import Growing
 from nebulous.client import Json
+from nebulous.errors import NebulousError, NotFound
 from nebulous.models.kinds import Kind
 
-#: What changes most gets room for its longer words, so that later lines stand under the first ones.
-_ROOM = {"NAMESPACE": 9, "NAME": 12, "STATUS": 18, "PLATFORM": 8, "AGE": 5, "$/H": 5}
+#: Room for the longer words to come, so that later lines stand under the first ones; the most telling column first.
+_ROOM = {"STATUS": 23, "AGE": 5, "$/H": 5, "NAME": 12, "PLATFORM": 10}
 
 
 def command(
@@ -48,7 +49,13 @@ def command(
     filters = _filters(selection, labels, lookup)
     spread = selection.kind.namespaced and not filters.get("namespace")
     printer = _PRINTERS.get(output, _Table)(selection.kind, output, spread)
-    _watch(lookup, selection.kind, filters, printer, only)
+    try:
+        _watch(lookup, selection.kind, filters, printer, only)
+    except NotFound as error:
+        if "/v1/watch" not in error.message:
+            raise
+        again = f"upgrade it, or look again: nebu get {selection.kind.plural}"
+        raise NebulousError(f"the server {lookup.api.server} is older than `watch`", again) from error
 
 
 def _filters(selection: Selection, labels: list[str] | None, lookup: Lookup) -> Json:
@@ -116,8 +123,7 @@ class _Table(Printer):
 
         super().__init__(kind, output, spread)
         self._views = views
-        headers = views.headers(kind, output == "wide", spread)
-        self._table = Growing(headers, [_ROOM.get(header, 0) for header in headers])
+        self._table = Growing(views.headers(kind, output == "wide", spread), _ROOM)
 
     def begin(self, rows: list[Json]) -> None:
         cells = [self._cells("added", row) for row in rows]
@@ -138,7 +144,7 @@ class _Table(Printer):
 def _columns() -> int | None:
     """Characters in a line of the terminal; None where there is none."""
     try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns
+        return os.get_terminal_size(sys.stdout.fileno()).columns or None
     except (OSError, ValueError):
         return None
 

@@ -9,6 +9,7 @@ import pty
 import select
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -157,8 +158,9 @@ def terminal(request: pytest.FixtureRequest) -> Callable[..., AbstractContextMan
     code = take_terminal + "from nebulous.cli.main import main; main(sys.argv[1:])"
 
     @contextmanager
-    def start(*words: str) -> Iterator[Screen]:
+    def start(*words: str, columns: int = 0) -> Iterator[Screen]:
         ours, theirs = pty.openpty()
+        termios.tcsetwinsize(theirs, (24, columns))
         process = subprocess.Popen(
             [sys.executable, "-c", code, *words],
             cwd=ROOT,
