@@ -26,7 +26,14 @@ class Watch(Follow[Told]):
         super().__init__(connect, query, patience)
         self._known: dict[tuple[str, str], dict[str, Any]] = {}  # by namespace and name
         self._listed: set[tuple[str, str]] | None = None  # what a list sent afresh has had so far
-        self._synced = False
+        self._synced = self._stopped = False
+
+    def stop(self) -> None:
+        """End at the next sign of life, or at the next cut; for another thread than the one that iterates."""
+        self._stopped = True
+
+    def _over(self) -> bool:
+        return self._stopped
 
     def _connection(self) -> Iterator[Sequence[Told]]:
         self._listed = None if self._query else set()

@@ -48,6 +48,13 @@ class Looks:
         """
         yield from self._look()
         feed = self._feed() if self._waiting and time.monotonic() < self._end else None
+        try:
+            yield from self._until_let_go(feed)
+        finally:
+            if feed is not None:
+                feed.stop()
+
+    def _until_let_go(self, feed: Feed | None) -> Iterator[tuple[Place, Json | None]]:
         pause = FIRST_PAUSE
         while self._waiting and time.monotonic() < self._end:
             if feed is not None and not feed.broken:
@@ -91,7 +98,7 @@ class Looks:
     def _tick(self) -> Iterator[tuple[Place, Json | None]]:
         if time.monotonic() - self._looked > LOOK_ANYWAY:
             yield from self._look()
-        elif self._shown in self._waiting:
+        elif self._shown is not None and self._shown in self._waiting:
             yield self._waiting[self._shown], self._rows[self._shown]
 
     def _show(self, place: Place, row: Json) -> Iterator[tuple[Place, Json]]:
@@ -128,6 +135,10 @@ class Feed:
             return None
         self.broken = told is None
         return told
+
+    def stop(self) -> None:
+        """Read no more."""
+        self._watch.stop()
 
     def _read(self) -> None:
         try:
