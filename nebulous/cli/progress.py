@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -50,34 +50,22 @@ class Progress:
 
 
 @contextmanager
-def detachable(advice: str) -> Generator[Progress]:
-    """Show progress; Ctrl-C leaves the thing alone, says how to come back, and ends with code 130."""
+def detachable(advice: str, farewell: str | None = None) -> Generator[Progress]:
+    """Show progress; Ctrl-C leaves the thing alone, says how to come back, and ends with code 130.
+
+    Args:
+        advice: How to come back.
+        farewell: Said instead, by who does not leave it alone.
+    """
     progress = Progress()
     try:
         yield progress
     except KeyboardInterrupt:
         progress.finish()
-        note(f"detached; {advice}")
+        note(farewell or f"detached; {advice}")
         raise typer.Exit(failures.DETACHED) from None
     finally:
         progress.finish()
-
-
-def until(
-    api: Api, place: Place, reached: Callable[[Json], bool], progress: Progress, limit: timedelta | None = None
-) -> Json:
-    """Look until `reached`; return the row that did.
-
-    Raises:
-        NotFound: It is gone. NebulousError: The limit has passed.
-    """
-    for _, row in Looks(api, [place], limit):
-        if row is None:
-            raise gone(place)
-        progress.show(called(place), described(row))
-        if reached(row):
-            return row
-    raise too_late([place], limit)
 
 
 def until_gone(api: Api, place: Place, life: str | None, progress: Progress, limit: timedelta | None = None) -> None:

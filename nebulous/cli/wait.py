@@ -70,12 +70,25 @@ def check(word: str) -> str:
     raise failures.UsageError(f"--for {word!r} is no status", advice)
 
 
-def wait(lookup: Lookup, place: Place, life: str, wanted: str, limit: timedelta | None = None) -> int:
-    """Wait for one with progress; return the exit code."""
-    return wait_for_all(lookup, {place: life}, wanted, limit)
+def wait(
+    lookup: Lookup,
+    place: Place,
+    life: str,
+    wanted: str,
+    limit: timedelta | None = None,
+    farewell: str | None = None,
+) -> int:
+    """Wait for one with progress; return the exit code. Ctrl-C says `farewell`, or how to come back."""
+    return wait_for_all(lookup, {place: life}, wanted, limit, farewell)
 
 
-def wait_for_all(lookup: Lookup, lives: Mapping[Place, str], wanted: str, limit: timedelta | None = None) -> int:
+def wait_for_all(
+    lookup: Lookup,
+    lives: Mapping[Place, str],
+    wanted: str,
+    limit: timedelta | None = None,
+    farewell: str | None = None,
+) -> int:
     """Wait for all with progress; return the exit code."""
     first = next(iter(lives))
     back = f"{first.name}{lookup.options(first.namespace or '')}"
@@ -83,7 +96,7 @@ def wait_for_all(lookup: Lookup, lives: Mapping[Place, str], wanted: str, limit:
     advice = f"{first.name} goes on; come back with: nebu wait {back}{flag}, or nebu logs -f {back}"
     if len(lives) > 1:
         advice = f"they go on; look with: nebu get {first.plural}"
-    with detachable(advice) as progress:
+    with detachable(advice, farewell) as progress:
         if wanted == DELETED:
             for _ in each_gone(lookup.api, list(lives.items()), progress, limit):
                 pass

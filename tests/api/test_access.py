@@ -62,6 +62,12 @@ def _needs_token(dependant: Any) -> bool:
     return dependant.call in {authenticate, reader, operator} or any(map(_needs_token, dependant.dependencies))
 
 
+@pytest.fixture(autouse=True)
+def watches_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watch says what there is and ends, so that it can be walked over like any other route."""
+    monkeypatch.setattr("api.watch.LONGEST_S", 0.0)
+
+
 @pytest.mark.parametrize(
     "authorization", ["", "Bearer ", "Bearer nonsense", "Basic YTpi", "Bearer a.b.c", "Bearer " + "x" * 5000]
 )
