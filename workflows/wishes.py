@@ -14,7 +14,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 from nebulous.models.base import InvalidDocument, Record, Spec, check
-from nebulous.models.changes import Wanted, against, between, lasting
+from nebulous.models.changes import Wanted, against, between, cannot_change, lasting
 from nebulous.models.resources import LIVES_KEPT
 from workflows.entity import Entity, NextLife, S, as_dict
 
@@ -48,6 +48,7 @@ class Decision(Record):
     outcome: Literal["same", "changed", "next", "conflict"]
     id: str
     message: str = ""
+    stale: bool = False  # refused because the writer has not seen the latest change
     done: bool = False  # nothing is left to do: it was done by an earlier request, or asks for what is
     changes: list[dict[str, Any]] = []
 
@@ -120,7 +121,7 @@ class Resource(Entity[S]):
             raise _refusal(LATE, "Unavailable")
         decision = self._decide(wish)
         if decision.outcome == "conflict":
-            raise _refusal(decision.message, "Conflict", decision.changes)
+            raise _refusal(decision.message, "Stale" if decision.stale else "Conflict", decision.changes)
 
     def _decide(self, wish: Apply) -> Decision:
         """What the request means now; looks only, so that validator and handler agree."""
@@ -131,7 +132,8 @@ class Resource(Entity[S]):
         if life in state.lives:
             return _conflict(mine, f"that request made {life}, which is over")
         if wish.resource_version is not None and state.metadata.outdates(wish.resource_version):
-            return _conflict(mine, stale(state.metadata.resource_version, wish.resource_version))
+            message = state.metadata.outdated(wish.resource_version)
+            return Decision(outcome="conflict", id=mine, message=message, stale=True)
         if state.next and not between(self.model, wanted(state.next.spec, state.next.metadata), wish.wanted):
             return Decision(outcome="next", id=coming, done=True)
         if state.next and not wish.replace:
@@ -176,18 +178,6 @@ def wanted(spec: dict[str, Any], metadata: dict[str, Any]) -> Wanted:
     """A spec and what goes with it, as they are compared."""
     said = {**as_dict(spec.get("metadata")), **metadata}
     return Wanted(spec, as_dict(said.get("labels")), said.get("owner_ref"))
-
-
-def cannot_change(fields: Sequence[str]) -> str:
-    """Why an apply is refused that nobody allowed to replace."""
-    return f"{', '.join(fields)} cannot change in place"
-
-
-def stale(version: str, seen: str) -> str:
-    """Why an apply is refused whose writer has not seen the latest change."""
-    if not seen:
-        return f"it exists meanwhile: resource_version is {version!r}"
-    return f"it changed meanwhile: resource_version is {version!r}, you have seen {seen.rpartition('.')[2]!r}"
 
 
 def _listed(changes: Sequence[dict[str, Any]]) -> str:

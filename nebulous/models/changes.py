@@ -85,6 +85,11 @@ def lasting(changes: Sequence[Change]) -> list[str]:
     return list(dict.fromkeys(change.name for change in changes if not change.in_place))
 
 
+def cannot_change(fields: Sequence[str]) -> str:
+    """Why an apply is refused that nobody allowed to replace."""
+    return f"{', '.join(fields)} cannot change in place"
+
+
 def _says(field: FieldInfo | None, word: str) -> bool:
     extra = cast("object", field.json_schema_extra) if field else None
     return isinstance(extra, dict) and cast("dict[str, object]", extra).get(word) is True

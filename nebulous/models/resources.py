@@ -112,6 +112,15 @@ class Metadata(Record):
             return True
         return not int(self.spec_version) <= int(version) <= int(self.resource_version)
 
+    def outdated(self, seen: str) -> str:
+        """Why a write is refused whose writer saw only `seen`; "" is nothing at all."""
+        if not seen:
+            return f"it exists meanwhile: resource_version is {self.resource_version!r}"
+        life, _, version = seen[:40].rpartition(".")
+        if life and life != self.id:
+            return f"it is another life by now: {self.id}, not {life}; resource_version is {self.resource_version!r}"
+        return f"it changed meanwhile: resource_version is {self.resource_version!r}, not {version!r}"
+
 
 class Event(Record):
     """Something that happened to a resource, in words."""

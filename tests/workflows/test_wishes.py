@@ -118,7 +118,7 @@ async def test_replace_begins_a_new_life_after_the_proof(nebula: Nebula) -> None
     row = await life.row()
     assert row.spec["image"] == "else"
     assert int(row.metadata.resource_version) > int(first.metadata.resource_version)
-    assert (await refused(life, await wish(life, timeout="1h"), resource_version=first.metadata.tag)).type == "Conflict"
+    assert (await refused(life, await wish(life, timeout="1h"), resource_version=first.metadata.tag)).type == "Stale"
     assert [each.key for each in await nebula.owned()] == list(row.rentals)
 
 
@@ -130,7 +130,7 @@ async def test_a_stale_version_is_refused_and_says_what_it_is_now(nebula: Nebula
     now = (await life.row()).metadata.resource_version
     for version in (seen, "999", "", "x", f"another-life.{now}"):
         error = await refused(life, await wish(life, timeout="2h"), resource_version=version)
-        assert error.type == "Conflict"
+        assert error.type == "Stale"
         assert f"resource_version is {now!r}" in error.message
     assert (await send(life, await wish(life, timeout="2h"), resource_version=now))["outcome"] == "changed"
 
