@@ -144,11 +144,13 @@ def _placed(document: dict[str, Any], namespace: str, name: str) -> dict[str, An
 
 
 def _foreseen(came: Came) -> JSONResponse:
-    body = {"outcome": came.outcome, "changes": [change.shown() for change in came.changes]}
-    headers = {OUTCOME: came.outcome}
-    if came.outcome != "new":
-        headers["ETag"] = tag_of(came.row)
-    return JSONResponse(body, headers=headers)
+    there = came.outcome != "new"
+    body = {
+        "outcome": came.outcome,
+        "changes": [change.shown() for change in came.changes],
+        "resource_version": came.row.metadata.tag if there else "",  # in a write's metadata: refuse what is newer
+    }
+    return JSONResponse(body, headers={OUTCOME: came.outcome, **({"ETag": tag_of(came.row)} if there else {})})
 
 
 def _reply(surface: Surface, access: Access, came: Came) -> JSONResponse:

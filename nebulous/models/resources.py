@@ -29,7 +29,9 @@ class MetadataRequest(Spec):
     owner_ref: str | None = Field(
         default=None, description="Workflow id of the resource that this one belongs to and is deleted with."
     )
-    resource_version: str | None = Field(default=None, description="Refuse the write if the resource changed since.")
+    resource_version: str | None = Field(
+        default=None, description='Refuse the write if the resource changed since; `""` if it exists.'
+    )
 
     @model_validator(mode="after")
     def _split_owner(self) -> MetadataRequest:

@@ -88,7 +88,8 @@ async def test_what_cannot_change_in_place_is_refused_and_leaves_no_trace_in_his
     assert error.type == "Conflict"
     assert error.message == "image, command cannot change in place"
     assert {each["field"]: each["in_place"] for each in error.details[0]} == {
-        **{"image": False, "command": False},
+        "image": False,
+        "command": False,
         "timeout": True,
     }
     assert (await refused(life, {"spec": {"imagge": "x"}})).type == "Rejected"
