@@ -14,7 +14,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, V
 from nebulous import durations
 from nebulous.errors import Rejected
 
-#: Marks a field that a living resource takes without a new life; in the JSON schema it stands as it is here.
+#: Marks a field that a living resource takes without a new life: nothing that was rented or started depends on it,
+#: only decisions still to come. In the JSON schema it stands as it is here.
 IN_PLACE: dict[str, JsonValue] = {"in_place": True}
 
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 from pydantic.fields import FieldInfo
 
 from nebulous.models.base import IDENTITY, Spec
-from nebulous.models.resources import Labels, MetadataRequest
+from nebulous.models.resources import Labels
 
 HIDDEN = "***"
 _LABELS = ("metadata", "labels")
@@ -75,7 +75,7 @@ def between(model: type[Spec], before: Wanted | None, after: Wanted) -> list[Cha
     return found
 
 
-def in_place(model: type[Spec] | type[MetadataRequest], name: str) -> bool:
+def in_place(model: type[Spec], name: str) -> bool:
     """True when a living resource takes a change of this field."""
     return _says(model.model_fields.get(name), "in_place")
 

@@ -176,6 +176,7 @@ class ContainerSpec(Spec):
     accelerators: list[str] | None = Field(default=None, description='"COUNT:NAME", in order of preference.')
     resources: Resources | None = Field(default=None, description="Processors and memory.")
     queue: str | None = Field(default=None, description="Name of the FIFO queue to wait in.")
+    # in place: a queue reads it when a slot is free
     priority: int | None = Field(
         default=None, description="Within the queue, higher first.", json_schema_extra=IN_PLACE
     )
@@ -188,6 +189,7 @@ class ContainerSpec(Spec):
         description="Restarts; default 3 for OnFailure, no limit for Always.",
         json_schema_extra=IN_PLACE,
     )
+    # in place: the deadline moves, counted from first running as before
     timeout: Duration | None = Field(
         default=None, description="Longest time from first running; default none.", json_schema_extra=IN_PLACE
     )
@@ -202,21 +204,25 @@ class ContainerSpec(Spec):
     )
     meters: list[Meter] | None = Field(default=None, description="What is billed.")
     ports: list[Port] | None = Field(default=None, description="What the command listens on.")
+    # in place: it is asked from outside, the command knows nothing of it
     health_check: HealthCheck | None = Field(
         default=None, description="How to tell that it is ready.", json_schema_extra=IN_PLACE
     )
     ssh_keys: list[SshKey] | None = Field(default=None, description="Who may log in beside the caller.")
     spot: bool | None = Field(default=None, description="Take machines that the cloud may take back.")
     regions: list[str] | None = Field(default=None, description="Only in these; default anywhere.")
+    # in place: it bounds the next machine; the one that is paid for stays
     max_usd_per_hour: float | None = Field(
         default=None, gt=0, description="Pay no more than this; leaves out unknown prices.", json_schema_extra=IN_PLACE
     )
     disk: float | None = Field(default=None, gt=0, description="GiB of disk.")
     shm_size: float | None = Field(default=None, gt=0, description="GiB of /dev/shm.")
     registry: Registry | None = Field(default=None, description="Login at the registry of the image.")
+    # in place: read when the command has failed
     keep_on_failure: Duration | None = Field(
         default=None, description="Keep the machine this long after a failure.", json_schema_extra=IN_PLACE
     )
+    # in place: read when there is something to tell
     notify: str | None = Field(
         default=None, description="URL called on outcome and recovery.", json_schema_extra=IN_PLACE
     )
