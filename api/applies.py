@@ -180,7 +180,9 @@ def _add_patch(routes: APIRouter, surface: Surface, path: str, locate: Locator) 
         """Change some fields in place (JSON merge patch, RFC 7396): null removes one; `metadata.labels` merges."""
         access.require(target.address.organization, "member")
         asked = _checked_patch(kind, await read_object(request, MERGE_PATCH))
-        version = _version(if_match) or asked["metadata"].pop("resource_version", None)
+        version = asked["metadata"].pop("resource_version", None)
+        if if_match is not None:
+            version = _version(if_match)
         made = _Patch(surface, uses, access, idempotency_key, asked)
         if dry_run:
             return _foreseen(await foresee(uses.store, await made.wish(target, version)))
@@ -218,7 +220,8 @@ class _Patch:
             )
         merged = merge(await _written(surface, self.uses, target), self.asked)
         creation = Creation(self.uses, self.access, check(surface.kind.model, merged), self.key)
-        return Wish((await plan(surface, creation)).new, surface.kind.model, version or row.metadata.tag)
+        known = row.metadata.tag if version in (None, "", "*") else version
+        return Wish((await plan(surface, creation)).new, surface.kind.model, known)
 
 
 async def _written(surface: Surface, uses: Services, target: Target) -> dict[str, Any]:

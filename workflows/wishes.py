@@ -181,7 +181,13 @@ def wanted(spec: dict[str, Any], metadata: dict[str, Any]) -> Wanted:
 
 
 def _listed(changes: Sequence[dict[str, Any]]) -> str:
-    words = [f"{change['field']}: {change['from']!r} → {change['to']!r}" for change in changes]
+    """The changes as an event tells them: to viewers too, so without the values of variables."""
+    words = [
+        str(change["field"])
+        if str(change["field"]).startswith("env_vars")
+        else f"{change['field']}: {change['from']!r} → {change['to']!r}"
+        for change in changes
+    ]
     text = "; ".join(words)
     return text if len(text) <= LONGEST_LIST else f"{text[: LONGEST_LIST - 1]}…"
 

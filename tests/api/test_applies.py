@@ -84,6 +84,7 @@ async def test_a_dry_run_tells_each_field_and_changes_nothing(desk: Any) -> None
             {"field": "env_vars.B.value", "from": "2", "to": "3", "in_place": False},
             {"field": "timeout", "from": None, "to": "5m", "in_place": True},
         ],
+        "resource_version": made.headers["ETag"].strip('"'),
     }
     patched = await desk.http.patch(f"{FOO}?dry_run=true", json={"timeout": "5m"})
     assert patched.json()["outcome"] == "changed"
