@@ -26,7 +26,7 @@ from api.resources import (
 )
 from api.services import Services, Uses
 from api.store import TRIES
-from api.wishes import Came, Stale, Wish, apply, foresee
+from api.wishes import Came, Stale, Wish, apply, foresee, require_in_place
 from nebulous.errors import Conflict, NotFound, Rejected
 from nebulous.ids import Address
 from nebulous.models.base import Spec, check
@@ -185,7 +185,8 @@ def _add_patch(routes: APIRouter, surface: Surface, path: str, locate: Locator) 
             version = _version(if_match)
         made = _Patch(surface, uses, access, idempotency_key, asked)
         if dry_run:
-            return _foreseen(await foresee(uses.store, await made.wish(target, version)))
+            wish = await made.wish(target, version)
+            return _foreseen(require_in_place(wish, await foresee(uses.store, wish)))
         return _reply(surface, access, await made.apply(target, version))
 
 
@@ -251,6 +252,8 @@ def _checked_patch(kind: Kind, document: dict[str, Any]) -> dict[str, Any]:
     given = cast("dict[str, Any]", metadata)
     if others := [name for name in given if name not in PATCHABLE]:
         raise Rejected(f"metadata.{others[0][:60]} cannot be patched", "of metadata only labels change in place")
+    if not isinstance(given.get("resource_version"), str | None):
+        raise Rejected("metadata.resource_version: should be text", "write it as a GET shows it")
     spelled = {kind.model.aliases.get(name, name): value for name, value in document.items()}
     return {**spelled, "metadata": dict(given)}
 

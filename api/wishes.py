@@ -18,13 +18,16 @@ from api.problems import NO_WORKER, NeedsNewLife, translated
 from api.store import READ_AGAIN, TRIES, Found, New, Store, announced, check_version, closed_meanwhile, named
 from nebulous.errors import Conflict, NebulousError, NotFound, Rejected, Unavailable
 from nebulous.models.base import Spec
-from nebulous.models.changes import Change, Wanted, against, between, lasting
+from nebulous.models.changes import Change, Wanted, against, between, cannot_change, lasting
 from nebulous.models.resources import Row
 
 Outcome = Literal["new", "same", "changed", "next"]
 #: An update waits in Temporal for a worker, unseen; a request that was answered 503 must not be done much later.
 VALID_FOR = timedelta(seconds=60)
 DROPPED = f"{NO_WORKER}; what no worker takes within {VALID_FOR.total_seconds():.0f} s is dropped, not done later"
+HOW_TO_REPLACE = (
+    "`nebu apply --replace` (PUT with ?replace=true) begins a new life with it, once this one is proven gone"
+)
 
 
 class Stale(Conflict):
@@ -95,6 +98,18 @@ async def foresee(store: Store, wish: Wish) -> Came:
     if found.row.metadata.deleted_at is not None or lasting(changes):
         return Came(found.row, "next", changes)
     return Came(found.row, "changed" if changes else "same", changes)
+
+
+def require_in_place(wish: Wish, came: Came) -> Came:
+    """What was foreseen, unless that is a new life.
+
+    Raises:
+        NeedsNewLife: As `apply` does without leave to replace.
+    """
+    if fields := lasting(came.changes):
+        shown = [change.shown() for change in came.changes]
+        raise NeedsNewLife(f"{named(wish.new.address)}: {cannot_change(fields)}", HOW_TO_REPLACE, shown)
+    return came
 
 
 def differences(wish: Wish, row: Row) -> list[Change]:
@@ -170,8 +185,7 @@ def _raise(what: str, refusal: ApplicationError) -> NoReturn:
     changes: Sequence[Any] = refusal.details[0] if refusal.details else []
     message = f"{what}: {refusal.message}"
     if refusal.type == "Conflict" and changes:
-        hint = "`nebu apply --replace` (PUT with ?replace=true) begins a new life with it, once this one is proven gone"
-        raise NeedsNewLife(message, hint, list(changes))
+        raise NeedsNewLife(message, HOW_TO_REPLACE, list(changes))
     kind = known.get(str(refusal.type))
     if kind is None:
         raise Unavailable(message, "try again")

@@ -88,6 +88,8 @@ async def test_a_dry_run_tells_each_field_and_changes_nothing(desk: Any) -> None
     }
     patched = await desk.http.patch(f"{FOO}?dry_run=true", json={"timeout": "5m"})
     assert patched.json()["outcome"] == "changed"
+    refused = await desk.http.patch(f"{FOO}?dry_run=true", json={"image": "busybox"})
+    assert (refused.status_code, "image cannot change in place" in refused.text) == (409, True)
     assert (await desk.http.get(FOO)).json() == made.json()
 
 
@@ -165,6 +167,7 @@ async def test_a_write_to_what_is_gone_does_not_raise_it_again(desk: Any) -> Non
     [
         ({"metadata": {"name": "bar"}}, "metadata.name cannot be patched"),
         ({"metadata": 7}, "metadata: should be an object"),
+        ({"metadata": {"resource_version": 7}}, "metadata.resource_version: should be text"),
         ({"timeout": "soon"}, "timeout"),
         ({"status": {"status": "running"}}, "status: unknown field"),
         ({"image": None}, "image or command is required"),
