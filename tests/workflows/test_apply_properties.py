@@ -14,7 +14,7 @@ from nebulous import ids
 from nebulous.models.changes import Wanted, between, lasting
 from nebulous.models.containers import ContainerSpec
 from nebulous.models.resources import Row
-from tests.nebula import Resource, sim_labels
+from tests.nebula import LIMIT_S, Resource, sim_labels
 from tests.nebula import nebula as run_nebula
 from tests.specs import labels, specs
 from worker.embedded import Engine
@@ -28,13 +28,21 @@ def running(
     session_engine: Engine, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[tuple[asyncio.Runner, Resource]]:
     """One container, and the loop that its worker runs in: hypothesis calls plain functions."""
+    ready: asyncio.Queue[Resource] = asyncio.Queue()
+    over = asyncio.Event()
+
+    async def live() -> None:
+        async with run_nebula(session_engine.temporal_address, tmp_path_factory.mktemp("properties")) as nebula:
+            life = await nebula.create(ids.two_words(), labels=sim_labels(boot="0s"))
+            await life.until("running")
+            await ready.put(life)
+            await over.wait()
+
     with asyncio.Runner() as runner:
-        context = run_nebula(session_engine.temporal_address, tmp_path_factory.mktemp("properties"))
-        nebula = runner.run(context.__aenter__())
-        life = runner.run(nebula.create(ids.two_words(), labels=sim_labels(boot="0s")))
-        runner.run(life.until("running"))
-        yield runner, life
-        runner.run(context.__aexit__(None, None, None))
+        living = runner.get_loop().create_task(live())
+        yield runner, runner.run(asyncio.wait_for(ready.get(), LIMIT_S))
+        over.set()
+        runner.run(asyncio.wait_for(living, LIMIT_S))
 
 
 async def send(life: Resource, spec: Spec, given_labels: dict[str, str]) -> str:
