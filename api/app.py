@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 from redis.asyncio import Redis
 from temporalio.client import Client
 
-from api import accelerators, containers, health, logs, platforms, problems, resources, secrets, users, watch
+from api import accelerators, applies, containers, health, logs, platforms, problems, resources, secrets, users, watch
 from api.services import Services
 from nebulous import __version__, sessions, temporal
 from nebulous.settings import Settings
@@ -51,6 +51,7 @@ def create_app(settings: Settings, client: Client | None = None, redis: Redis | 
     app.include_router(watch.router(SURFACES))
     for surface in SURFACES:
         app.include_router(resources.router(surface))
+        app.include_router(applies.router(surface))
     _document_bodies(app)
     return app
 

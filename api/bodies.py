@@ -17,14 +17,16 @@ DEEPEST = 32
 _LARGEST_INTEGER = 2**63  # what other languages that read our histories can hold
 
 
-async def read_object(request: Request) -> dict[str, Any]:
+async def read_object(request: Request, *also: str) -> dict[str, Any]:
     """Read the body as one JSON object; never more of it than the limit, also when its length is not announced.
+
+    `also` names media types that are accepted beside application/json.
 
     Raises:
         UnsupportedMediaType, TooLarge, BadRequest: Before anything of it is used.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
+    if kind not in ("application/json", *also):
         raise UnsupportedMediaType(f"Content-Type {kind!r} is not read here", "send application/json")
     parsed = _parse(await _read(request))
     if not isinstance(parsed, dict):

@@ -35,7 +35,7 @@ async def prepare(asked: Asked) -> Prepared:
     reports = await asked.uses.reports.all()
     checks.check_platform(spec, reports)
     checks.check_fields(spec, reports)
-    await checks.check_secrets(spec, asked.address, asked.uses.store)
+    await checks.check_secrets(spec, asked.address, asked.uses.store, asked.assumed)
     await checks.check_clash(asked.address, asked.uses.store)
     stored = spec.model_dump(mode="json", exclude={"metadata"})
     summary = f"{spec.image or 'command'} {shown_command(spec.command) or ''}".strip()

@@ -44,6 +44,19 @@ class TooLarge(NebulousError):
     """The request has more bytes than anything of its kind may have."""
 
 
+class NeedsNewLife(Conflict):
+    """What was asked for cannot change in place; `changes` says what differs, and which of it that is."""
+
+    def __init__(self, message: str, hint: str | None, changes: list[dict[str, Any]]) -> None:
+        super().__init__(message, hint)
+        self.changes = changes
+
+    @property
+    def type(self) -> str:
+        """For the wire this is a conflict like any other."""
+        return "Conflict"
+
+
 class UnsupportedMediaType(NebulousError):
     """The body is not in a format that we read."""
 
@@ -78,6 +91,8 @@ def body_of(error: NebulousError) -> dict[str, Any]:
     about: dict[str, Any] = {"type": error.type, "message": error.message, "hint": error.hint}
     if isinstance(error, InvalidDocument):
         about["problems"] = [{"path": list(each.path), "message": each.message} for each in error.problems]
+    if isinstance(error, NeedsNewLife):
+        about["changes"] = error.changes
     return {"error": about}
 
 

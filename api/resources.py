@@ -1,5 +1,7 @@
 """The one router for every kind of resource: list, create, get, delete, stop, start, restart, events.
 
+What changes a living one (PUT, PATCH) is in `applies.py`.
+
 A kind brings a `Surface`: how it is checked before it is created, and how its row is shown.
 """
 
@@ -11,18 +13,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from api.auth import Access, Creator, Reader, first_use
 from api.bodies import check_size, read_object
-from api.lists import Wanted
+from api.filters import Filters, namespace_of
 from api.services import Services, Uses
 from api.store import Created, New, named
-from nebulous import ids, temporal
+from nebulous import ids
 from nebulous.errors import Forbidden, NotFound, Rejected
 from nebulous.ids import Address
-from nebulous.models.base import Spec, check, nearest
+from nebulous.models.base import Spec, check
 from nebulous.models.kinds import Kind
 from nebulous.models.resources import Metadata, MetadataRequest, Row
 from nebulous.tokens import Role
@@ -45,6 +47,7 @@ class Asked:
     address: Address
     uses: Services
     access: Access
+    assumed: frozenset[str] = frozenset()  # workflow ids to take for existing: a dry run of many, of which one is next
 
 
 @dataclass
@@ -69,6 +72,9 @@ class Surface:
     statuses: tuple[str, ...]
     steady: frozenset[str]  # statuses in which a deletion would show at once
     reveal: Callable[[Services, "Target"], Awaitable[dict[str, Any]]] | None = None  # what only admins may see
+    written: Callable[[Services, "Target"], Awaitable[dict[str, Any]]] | None = (
+        None  # the spec as a PATCH starts from it
+    )
 
 
 @dataclass(frozen=True)
@@ -115,11 +121,6 @@ def locators(kind: Kind) -> tuple[Locator, Locator]:
     return by_id, by_name
 
 
-def namespace_of(given: str | None) -> str:
-    """The namespace meant; absent and `-` are the default."""
-    return ids.DEFAULT_NAMESPACE if given in (None, "", "-") else str(given)
-
-
 def _target(kind: Kind, access: Access, row: Row) -> Target:
     metadata = row.metadata
     role = access.role_in(metadata.owner)
@@ -137,11 +138,11 @@ def _add_collection(routes: APIRouter, surface: Surface) -> None:
     @routes.get("", name=f"list {kind.plural}")
     async def list_all(uses: Uses, access: Reader, filters: Annotated[Filters, Depends()]) -> dict[str, Any]:
         """List what is there, newest first; without `limit` up to 1,000."""
-        page = await uses.store.lists.page(kind.id, access.organization, filters.wanted(surface))
+        page = await uses.store.lists.page(kind.id, access.organization, filters.wanted(kind, surface.statuses))
         role = access.role_in(access.organization) or "viewer"
         return {kind.plural: shown_all(surface, page.rows, role), "cursor": page.cursor}
 
-    @routes.post("", name=f"create {kind.id}", openapi_extra=_body_of(kind))
+    @routes.post("", name=f"create {kind.id}", openapi_extra=body_of(kind))
     async def create(
         request: Request,
         uses: Uses,
@@ -155,60 +156,6 @@ def _add_collection(routes: APIRouter, surface: Surface) -> None:
         code = 202 if created.outcome == "next" else 200
         shown = surface.present(created.row, role)
         return with_notices(JSONResponse(shown, code, {OUTCOME: created.outcome}), notices)
-
-
-class Filters:
-    """What a list may be narrowed by."""
-
-    def __init__(
-        self,
-        namespace: str | None = None,
-        status: str | None = None,
-        label: Annotated[list[str] | None, Query(description="k=v; repeatable")] = None,
-        queue: str | None = None,
-        name: str | None = None,
-        limit: Annotated[int | None, Query(ge=1, le=1000)] = None,
-        cursor: Annotated[str | None, Query(max_length=4096)] = None,
-    ) -> None:
-        self.namespace = namespace
-        self.status = status
-        self.labels = label or []
-        self.queue = queue
-        self.name = name
-        self.limit = limit
-        self.cursor = cursor
-
-    def wanted(self, surface: Surface) -> Wanted:
-        """The filters, checked.
-
-        Raises:
-            Rejected: A status that the kind has not, or a label that is not k=v.
-        """
-        given = {
-            temporal.NAMESPACE: namespace_of(self.namespace).lower() if self.namespace else None,
-            temporal.STATUS: _status(surface, self.status) if self.status else None,
-            temporal.QUEUE: self.queue,
-            temporal.NAME: self.name.lower() if self.name else None,
-        }
-        fields = {key: value for key, value in given.items() if value}
-        if any("\0" in value for value in [*fields.values(), *self.labels]):
-            raise Rejected("a filter contains a NUL character", "no name or label does")
-        return Wanted(fields, list(map(_label, self.labels)), self.limit, self.cursor)
-
-
-def _status(surface: Surface, word: str) -> str:
-    if word.lower() in surface.statuses:
-        return word.lower()
-    guess = nearest(word, surface.statuses)
-    advice = f"did you mean {guess!r}?" if guess else f"choose one of {', '.join(surface.statuses)}"
-    raise Rejected(f"status {word[:60]!r} is none of a {surface.kind.id}", advice)
-
-
-def _label(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not key or not equals or '"' in text:  # SQLite's full-text search takes a quote for its own syntax
-        raise Rejected(f"label {text[:60]!r} is not KEY=VALUE", "write for example label=team=research")
-    return key, value
 
 
 def shown_all(surface: Surface, rows: Sequence[Row], role: Role) -> list[dict[str, Any]]:
@@ -230,10 +177,33 @@ class Creation:
     access: Access
     spec: Spec
     key: str | None  # Idempotency-Key
+    assumed: frozenset[str] = frozenset()  # see Asked
 
 
 async def _create(surface: Surface, creation: Creation) -> tuple[Created, list[str]]:
     """Check everything, then start; nothing is created before all is well."""
+    made = await plan(surface, creation)
+    notice = await first_use(creation.uses, creation.access, made.new.address.organization)
+    created = await creation.uses.store.create(made.new, made.version)
+    return created, [notice, *made.notices] if notice else made.notices
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A creation that passed every check."""
+
+    asked: Asked
+    new: New
+    version: str | None  # the resource_version that it expects
+    notices: list[str]
+
+
+async def plan(surface: Surface, creation: Creation) -> Plan:
+    """Check everything that can be told beforehand; nothing is created or changed.
+
+    Raises:
+        Rejected, Forbidden, NotFound, Conflict: With what to change.
+    """
     uses, access, kind = creation.uses, creation.access, surface.kind
     asked: MetadataRequest = getattr(creation.spec, "metadata", None) or MetadataRequest()
     owner = _owner(access, asked)
@@ -243,7 +213,8 @@ async def _create(surface: Surface, creation: Creation) -> tuple[Created, list[s
     address = Address(kind.id, owner, namespace_of(asked.namespace), name)
     check_size(creation.spec.model_dump(mode="json", exclude_none=True))
     await _check_owner_ref(creation, asked, owner)
-    prepared = await surface.prepare(Asked(creation.spec, address, uses, access))
+    request = Asked(creation.spec, address, uses, access, creation.assumed)
+    prepared = await surface.prepare(request)
     new = New(
         address,
         kind.workflow,
@@ -255,9 +226,7 @@ async def _create(surface: Surface, creation: Creation) -> tuple[Created, list[s
         prepared.summary,
         prepared.queue,
     )
-    notice = await first_use(uses, access, owner)
-    created = await uses.store.create(new, asked.resource_version)
-    return created, [notice, *prepared.notices] if notice else prepared.notices
+    return Plan(request, new, asked.resource_version, prepared.notices)
 
 
 def _owner(access: Access, asked: MetadataRequest) -> str:
@@ -316,7 +285,7 @@ def with_notices(response: JSONResponse, notices: Sequence[str]) -> JSONResponse
     return response
 
 
-def _body_of(kind: Kind) -> dict[str, Any]:
+def body_of(kind: Kind) -> dict[str, Any]:
     """The request body for the OpenAPI document; `app.py` adds the schemas that it refers to."""
     schema = {"$ref": f"#/components/schemas/{kind.model.__name__}"}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
@@ -345,10 +314,12 @@ def _add_get(routes: APIRouter, surface: Surface, path: str, locate: Locator) ->
     @routes.get(path, name=f"get {surface.kind.id}")
     async def get(
         uses: Uses,
+        response: Response,
         target: Annotated[Target, Depends(locate)],
         reveal: Annotated[bool, Query(description="A secret's value too; for admins.")] = False,
     ) -> dict[str, Any]:
-        """Show one."""
+        """Show one; its `ETag` goes into `If-Match` of a PUT or PATCH that must not meet anything newer."""
+        response.headers["ETag"] = tag_of(target.row)
         shown = surface.present(target.row, target.role)
         if not reveal or surface.reveal is None:
             return shown
@@ -374,6 +345,11 @@ def _add_delete(routes: APIRouter, surface: Surface, path: str, locate: Locator)
         found = await uses.store.look(target.address)
         row = found.row if found and found.row.metadata.id == life else target.row
         return JSONResponse(surface.present(row, target.role), 202)
+
+
+def tag_of(row: Row) -> str:
+    """The `ETag` of a resource as it is."""
+    return f'"{row.metadata.tag}"'
 
 
 async def _gone(uses: Services, target: Target) -> bool:

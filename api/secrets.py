@@ -44,6 +44,11 @@ async def reveal(uses: Services, target: Target) -> dict[str, Any]:
     return {"value": seal.unseal(uses.secret_key, target.address, sealed)}
 
 
+async def written(uses: Services, target: Target) -> dict[str, Any]:
+    """The spec with its value, from which a PATCH of the labels alone starts; it goes nowhere but into a seal."""
+    return {"kind": KIND.name, **await reveal(uses, target)}
+
+
 SURFACE = Surface(
     kind=KIND,
     prepare=prepare,
@@ -52,4 +57,5 @@ SURFACE = Surface(
     statuses=("ready", "deleting", "invalid"),
     steady=frozenset({"ready"}),
     reveal=reveal,
+    written=written,
 )

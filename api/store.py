@@ -76,6 +76,11 @@ class Found:
     fresh: bool  # just started, nothing was sent to it since
     idle: bool  # nothing was sent to it that it has not looked at yet
 
+    def settled(self, steady: frozenset[str]) -> bool:
+        """True when nothing can be under way that the row does not show yet, a deletion above all."""
+        waits = self.fresh or (self.idle and self.row.status.get("status") in steady)
+        return waits and self.row.metadata.deleted_at is None
+
 
 @dataclass
 class Store:
@@ -192,15 +197,15 @@ class Store:
             if found and found.row.metadata.id == new.metadata.id:
                 return Created(found.row, "new")  # a repeated request: what it made, whatever became of it
             if found and found.open:
-                _check_version(found.row, resource_version)
+                check_version(found.row, resource_version)
                 met = await self._meet(found, new)
                 if met:
                     return met
-            elif await self._start(new):
+            elif await self.start(new):
                 return Created(new.row, "new")
         raise Conflict(f"{named(new.address)} is being changed by others all the time", "try again")
 
-    async def _start(self, new: New) -> bool:
+    async def start(self, new: New) -> bool:
         """Begin the first life under a name; False when somebody else just did."""
         try:
             with translated(named(new.address)):
@@ -235,9 +240,7 @@ class Store:
         """What creating means while something has the name; None when that closed meanwhile."""
         row = found.row
         unchanged = row.spec == new.shown_spec and row.metadata.labels == new.metadata.labels
-        steady = found.fresh or (found.idle and row.status.get("status") in new.steady)
-        steady = steady and row.metadata.deleted_at is None
-        if unchanged and steady:
+        if unchanged and found.settled(new.steady):
             return Created(row, "same")
         decision = await self._ask(new)
         if decision is None:
@@ -249,30 +252,35 @@ class Store:
         if outcome == "conflict":
             raise Conflict(
                 f"{named(new.address)}: {decision.get('message') or 'it exists with another spec'}",
-                f"delete it first (nebu delete {new.address.kind} {new.metadata.name}), or choose another name",
+                f"change it with `nebu apply`, delete it first (nebu delete {new.address.kind} {new.metadata.name}), "
+                "or choose another name",
             )
         if outcome == "next":
-            return Created(_announced(new, life), "next")
-        begun = await self._await_life(new.address, life)
+            return Created(announced(new, life), "next")
+        begun = await self.await_life(new.address, life)
         if begun is None:
-            return Created(_announced(new, life), "next")
+            return Created(announced(new, life), "next")
         return Created(begun, "same" if outcome == "same" else "new")
 
     async def _ask(self, new: New) -> dict[str, Any] | None:
         request = {"spec": new.spec, "metadata": new.metadata.model_dump()}
         try:
             with translated(named(new.address)):
-                return await self.client.get_workflow_handle(str(new.address)).execute_update(
-                    "create", request, result_type=dict[str, Any], rpc_timeout=ANSWER_TIMEOUT
-                )
+                return await self.update(new.address, "create", request)
         except NotFound:
             return None
         except Unavailable as error:
-            if _closed_meanwhile(error.__cause__):
+            if closed_meanwhile(error.__cause__):
                 return None
             raise
 
-    async def _await_life(self, address: Address, life: str) -> Row | None:
+    async def update(self, address: Address, name: str, request: dict[str, Any]) -> dict[str, Any]:
+        """What a workflow answers to an update; it raises what Temporal's client does."""
+        return await self.client.get_workflow_handle(str(address)).execute_update(
+            name, request, result_type=dict[str, Any], rpc_timeout=ANSWER_TIMEOUT
+        )
+
+    async def await_life(self, address: Address, life: str) -> Row | None:
         """The row of a life that is, or is about to be; None when it does not come in time."""
         deadline = time.monotonic() + NEXT_LIFE_S
         while time.monotonic() < deadline:
@@ -283,6 +291,7 @@ class Store:
         return None
 
 
+READ_AGAIN = "read it again, then decide"
 FRESH_EVENTS = 2  # started, first task scheduled: nothing else has been sent
 
 
@@ -291,15 +300,17 @@ def named(address: Address) -> str:
     return f"{address.kind} {address.name!r} in namespace {address.namespace!r} of {address.organization!r}"
 
 
-def _check_version(row: Row, expected: str | None) -> None:
-    if expected is not None and row.metadata.resource_version != expected:
-        raise Conflict(
-            f"it changed meanwhile: resource_version is {row.metadata.resource_version!r}, not {expected!r}",
-            "read it again, then decide",
-        )
+def check_version(row: Row, expected: str | None) -> None:
+    """Refuse a write whose writer has not seen the latest change.
+
+    Raises:
+        Conflict: It says what the version is now.
+    """
+    if expected is not None and row.metadata.outdates(expected):
+        raise Conflict(row.metadata.outdated(expected), READ_AGAIN)
 
 
-def _announced(new: New, life: str) -> Row:
+def announced(new: New, life: str) -> Row:
     """The row of a life that begins once the one before is proven gone."""
     metadata = new.metadata.model_copy(update={"id": life})
     message = "begins once what had this name before is proven gone"
@@ -307,7 +318,7 @@ def _announced(new: New, life: str) -> Row:
     return Row(metadata=metadata, spec=new.shown_spec, status=status)
 
 
-def _closed_meanwhile(error: BaseException | None) -> bool:
+def closed_meanwhile(error: BaseException | None) -> bool:
     """True for the ways in which an update says that its workflow ended before it could answer."""
     if isinstance(error, RPCError):
         return False

@@ -11,7 +11,7 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -84,10 +84,15 @@ class Place:
 
 @dataclass(frozen=True)
 class Created:
-    """What a create gave: the resource, and whether this request made it or it was there just so."""
+    """What a create or an apply gave: the resource, and in one word what came of it."""
 
     resource: Json
-    unchanged: bool
+    outcome: str  # new, same, changed (in place), next (begins once the old life is over)
+
+    @property
+    def unchanged(self) -> bool:
+        """True when it was there just so."""
+        return self.outcome in {"same", "unchanged"}
 
 
 class Api:
@@ -157,7 +162,7 @@ class Api:
     def create(self, plural: str, document: Json, owner: str | None = None) -> Created:
         """Create a resource; the same document again gives the same one."""
         reply = self._send("POST", f"/v1/{plural}", {"owner": owner}, document)
-        return Created(_decoded(reply), reply.headers.get("X-Nebu-Outcome") in {"same", "unchanged"})
+        return Created(_decoded(reply), reply.headers.get("X-Nebu-Outcome", "new"))
 
     def delete(self, place: Place) -> Json:
         """Ask for the end of a resource, and return at once; it is gone when `get` raises NotFound."""
@@ -205,6 +210,26 @@ class Api:
             return self._stream("/v1/watch", {"kind": kind, **filters, **query}, SILENCE)
 
         return Watch(connect, {}, self.patience)
+
+    def apply(self, place: Place, document: Json, *, replace: bool = False) -> Created:
+        """Make the resource what the document says: create it, or change in place what can change.
+
+        `metadata.resource_version` of the document refuses what changed since; "" refuses what exists.
+
+        Raises:
+            Conflict: It would need a new life, and `replace` is not true; or it changed since it was read.
+        """
+        query = {"owner": place.owner, "replace": replace or None}
+        reply = self._send("PUT", place.path, query, document)
+        return Created(_decoded(reply), reply.headers.get("X-Nebu-Outcome", "new"))
+
+    def plan(self, place: Place, document: Json, *, assume: Sequence[str] = ()) -> Json:
+        """What `apply` would do: `outcome`, `changes` of `{field, from, to, in_place}`, and the `resource_version`.
+
+        `assume` lists what to take for existing, as KIND/NAMESPACE/NAME.
+        """
+        query = {"owner": place.owner, "dry_run": True, "assume": list(assume) or None}
+        return _decoded(self._send("PUT", place.path, query, document))
 
     def _send(self, method: str, path: str, query: Json, body: Json | None = None) -> httpx.Response:
         """One request, repeated with the same key while the server is out of reach or says 503.

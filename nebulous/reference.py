@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from nebulous.models.base import Duration, Spec, model_in
+from nebulous.models.base import IDENTITY, Duration, Spec, model_in
+from nebulous.models.changes import in_place
 from nebulous.models.kinds import KINDS
 from nebulous.models.schema import models
 from nebulous.settings import Settings, SimOffer
@@ -48,8 +49,8 @@ Generated from the models by `python -m nebulous.reference docs`; do not edit. T
 
 A field that is not in these tables is an error, and the message names the nearest one. A field that is left out
 keeps its default. *Acts* says which platforms do something with it **in this release**; a field that no real platform
-acts on is refused by all of them. Nothing can be changed in place in this release: create under the same name once the
-old one has finished, or delete it first.
+acts on is refused by all of them. *Changes in place* says what `nebu apply` changes while the resource lives; any
+other field needs a new life, which `nebu apply --replace` begins. What stands inside of a field changes as it does.
 
 Durations are written `30s`, `5m`, `1h30m`, `7d`. Labels, and everything called `value`, are text as it stands in the
 file: `007` stays `007`, `yes` stays `yes`. `$VAR` is not expanded in files; it is by the shell that runs a command.
@@ -78,12 +79,25 @@ def fields() -> str:
 
 def _section(title: str, model: type[BaseModel]) -> str:
     acts = title == "Container"
-    head = "| field | type | default | meaning |" + (" acts |" if acts else "")
-    rows = [head, "|---|---|---|---|" + ("---|" if acts else "")]
+    more = [*(["changes in place"] if _changeable(model) else []), *(["acts"] if acts else [])]
+    head = ["field", "type", "default", "meaning", *more]
+    rows = [_row(*head), "|" + "---|" * len(head)]
     for name, field in model.model_fields.items():
-        last = (ACTS.get(name, EVERYWHERE),) if acts else ()
+        said = {"changes in place": _in_place(model, name), "acts": ACTS.get(name, EVERYWHERE)}
+        last = [said[each] for each in more]
         rows.append(_row(_spelling(model, name), _words(field), _default(field), _meaning(field), *last))
     return "\n".join([f"## {title}", "", _first_line(model), "", *rows, ""])
+
+
+def _changeable(model: type[BaseModel]) -> bool:
+    return any(_in_place(model, name) == "yes" for name in model.model_fields)
+
+
+def _in_place(model: type[BaseModel], name: str) -> str:
+    """Whether the field changes in place; of `metadata` its own table says which part does."""
+    if name in IDENTITY:
+        return "labels do" if name == "metadata" else "no"
+    return "yes" if issubclass(model, Spec) and in_place(model, name) else "no"
 
 
 def _spelling(model: type[BaseModel], name: str) -> str:

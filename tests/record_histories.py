@@ -20,7 +20,7 @@ from worker.embedded import Engine
 
 HISTORIES = Path(__file__).parent / "histories"
 
-Case = Callable[[Nebula], Awaitable[str]]  # returns the workflow id
+Case = Callable[[Nebula], Awaitable[str]]  # returns the workflow id; with @ the run that is meant, else the latest
 
 
 async def completed(run: Nebula) -> str:
@@ -92,6 +92,39 @@ async def invalid(run: Nebula) -> str:
     return life.id
 
 
+async def changed(run: Nebula) -> str:
+    life = await run.create(labels=sim_labels(boot="0s", run_for="0s", exit_code="7"), restart="Always")
+    await life.until("restarting")
+    await _apply(life, max_retries=4, timeout="1h")
+    await _apply(life, restart="Never")
+    await life.until("failed")
+    await _apply(life, ttl_after_finished="500ms")
+    await life.gone()
+    return life.id
+
+
+async def replaced(run: Nebula) -> str:
+    life = await run.create(labels=sim_labels(boot="0s"))
+    await life.until("running")
+    first = (await life.client.get_workflow_handle(life.id).describe()).run_id
+    await _apply(life, replace=True, image="else")
+    handle = life.client.get_workflow_handle(life.id, run_id=first)
+    await eventually(lambda: _closed(handle))
+    await life.signal("delete")
+    await life.gone()
+    return f"{life.id}@{first}"
+
+
+async def _closed(handle: Any) -> bool:
+    return (await handle.describe()).close_time is not None
+
+
+async def _apply(life: Resource, *, replace: bool = False, **spec: Any) -> None:
+    row = await life.row()
+    request = {"spec": {**row.spec, **spec}, "metadata": {"labels": row.metadata.labels}, "replace": replace}
+    await life.client.get_workflow_handle(life.id).execute_update("apply", request)
+
+
 async def secret(run: Nebula) -> str:
     handle = await run.client.start_workflow(
         "Secret",
@@ -128,6 +161,8 @@ CASES: dict[str, list[Case]] = {
         stopped_and_started,
         unanswered,
         invalid,
+        changed,
+        replaced,
     ],
     "Secret": [secret],
     "Platform": [platform],
@@ -153,8 +188,8 @@ async def record(folder: Path) -> None:
     async with Engine(settings) as engine, nebula(engine.temporal_address, folder) as run:
         for kind, cases in CASES.items():
             for case in cases:
-                workflow_id = await case(run)
-                history = await run.client.get_workflow_handle(workflow_id).fetch_history()
+                workflow_id, _, run_id = (await case(run)).partition("@")
+                history = await run.client.get_workflow_handle(workflow_id, run_id=run_id or None).fetch_history()
                 target = HISTORIES / kind / f"{case.__name__}-{__version__}.json"
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_text(portable(history.to_json()))

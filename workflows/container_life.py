@@ -10,12 +10,15 @@ from temporalio import workflow
 from nebulous.ids import rental_key
 from nebulous.models.containers import FINAL, ContainerSpec, Launch, Status
 from nebulous.models.platforms import Instance, Observation, Offer
-from workflows.container_state import LONGEST_MESSAGE, ContainerState, Ending
-from workflows.entity import Entity, moment, stamp
+from workflows.container_state import LONGEST_MESSAGE, ContainerState, Ending, spec_of
+from workflows.entity import moment, stamp
+from workflows.wishes import Resource
 
 
-class ContainerLife(Entity[ContainerState]):
+class ContainerLife(Resource[ContainerState]):
     """State, words and messages of a container; none of it acts."""
+
+    model = ContainerSpec
 
     # --- being read and spoken to ---------------------------------------------------------------------
 
@@ -46,6 +49,23 @@ class ContainerLife(Entity[ContainerState]):
     def can_run(self) -> bool:
         """False for what is on its way out, and for a spec that can never run."""
         return not self.state.deleting and self.state.status.status != Status.INVALID
+
+    def took(self, before: dict[str, Any]) -> None:
+        """Move the deadlines; whatever phase waits for one sees that it is another, and looks again."""
+        state, now = self.state, workflow.now()
+        old, new = ContainerSpec.model_validate(spec_of(before)), state.container
+        if state.provision_by:
+            state.provision_by = moved(state.provision_by, new.provision_span - old.provision_span)
+        if state.expires_at:
+            state.expires_at = moved(state.expires_at, new.ttl_span - old.ttl_span)
+        if state.run_since and not self.final():
+            since, limit = moment(state.run_since) or now, new.timeout_span
+            state.run_by = stamp(since + limit) if limit else None
+        ceiling = new.max_usd_per_hour
+        if ceiling != old.max_usd_per_hour:
+            state.offers = [offer for offer in state.offers if affordable(offer, ceiling)]
+        if state.next_try_at:  # ask again at once: what was wrong may be right now
+            state.next_try_at = state.status.next_try_at = stamp(now)
 
     @workflow.signal(name="stop", description="Stop the command and give the instance back; row and logs stay.")
     def on_stop(self, request: dict[str, Any]) -> None:
@@ -109,17 +129,22 @@ class ContainerLife(Entity[ContainerState]):
         """Write the outcome, once; while deleting, the word stays `stopping` until the proof."""
         state, status = self.state, self.state.status
         state.ending = None
-        state.run_by = state.provision_by = state.restart_at = state.next_try_at = None
+        state.run_by = state.run_since = state.provision_by = state.restart_at = state.next_try_at = None
         state.offers, state.blocked, state.rounds = [], {}, 0
         status.finished_at, status.next_try_at, status.ready = self.now(), None, False
         if state.deleting:
-            self.show(Status.STOPPING, "Deleting", "giving the instance back")
+            self.show(Status.STOPPING, self.farewell, "giving the instance back")
         else:
             self.show(ending.status, ending.reason, ending.message)
             self.record(ending.status.capitalize(), ending.message or ending.reason, ending.status != Status.COMPLETED)
         if state.rentals:
             state.condition("Released", "False", "Releasing", "the instance is being given back")
         return "releasing"
+
+    @property
+    def farewell(self) -> str:
+        """The reason of a container on its way out for good."""
+        return "Replacing" if self.state.next else "Deleting"
 
     def leaving(self) -> bool:
         """True when the user wants it stopped or gone."""
@@ -161,7 +186,7 @@ class ContainerLife(Entity[ContainerState]):
         state = self.state
         return Launch(
             metadata=state.metadata,
-            spec={k: v for k, v in state.spec.items() if k != "metadata"},
+            spec=spec_of(state.spec),
             key=key,
             install=state.install,
             workflow=workflow.info().workflow_id,
@@ -200,6 +225,16 @@ class ContainerLife(Entity[ContainerState]):
         shown = self.state.status
         shown.status, shown.reason, shown.message = status, reason, message[:LONGEST_MESSAGE]
         shown.ready = status == Status.RUNNING
+
+
+def moved(at: str, by: timedelta) -> str:
+    """A stamp so much later, or earlier."""
+    return stamp((moment(at) or workflow.now()) + by)
+
+
+def affordable(offer: Offer, ceiling: float | None) -> bool:
+    """True when the offer's price is known to be within the ceiling, or there is none."""
+    return ceiling is None or (offer.usd_per_hour is not None and offer.usd_per_hour <= ceiling)
 
 
 def scopes(offer: Offer) -> tuple[str, ...]:

@@ -65,6 +65,7 @@ class ContainerState(EntityState):
     recoveries_at: list[str] = []
 
     provision_by: str | None = None  # deadlines are absolute, so that they survive anything
+    run_since: str | None = None  # first running of this attempt of the user's; the timeout counts from here
     run_by: str | None = None
     next_try_at: str | None = None
     restart_at: str | None = None
@@ -73,7 +74,7 @@ class ContainerState(EntityState):
     @property
     def container(self) -> ContainerSpec:
         """The spec as a model."""
-        return ContainerSpec.model_validate({k: v for k, v in self.spec.items() if k != "metadata"})
+        return ContainerSpec.model_validate(spec_of(self.spec))
 
     def condition(self, kind: str, status: Literal["True", "False", "Unknown"], reason: str, message: str = "") -> None:
         """Set one condition, replacing the earlier word on it."""
@@ -156,3 +157,8 @@ class ContainerState(EntityState):
         if self.events:
             lines += ["", f"Latest event: {self.events[-1].reason}: {self.events[-1].message}"]
         return "\n".join(lines)
+
+
+def spec_of(stored: dict[str, Any]) -> dict[str, Any]:
+    """A stored spec without the metadata that a program may have written into it."""
+    return {name: value for name, value in stored.items() if name != "metadata"}

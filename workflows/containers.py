@@ -89,7 +89,8 @@ class ContainerWorkflow(ContainerPlacement):
 
     async def _start(self, phase: str) -> str:
         state, instance = self.state, self.instance()
-        late = moment(state.provision_by) if phase == "booting" else None
+        provision_by = state.provision_by
+        late = moment(provision_by) if phase == "booting" else None
         budget = max(late - workflow.now(), SHORTEST_TRY) if late else LONGEST_TRY
         answer = await self.race(
             ContainerActivities.start,
@@ -97,7 +98,7 @@ class ContainerWorkflow(ContainerPlacement):
             Pace.polling(budget),
             summary="start the command",
             queue=platform_queue(instance.account),
-            until=lambda: self.leaving() or self.gone(),
+            until=lambda: self.leaving() or self.gone() or state.provision_by != provision_by,
         )
         if answer is None:
             return phase
@@ -140,6 +141,7 @@ class ContainerWorkflow(ContainerPlacement):
             )
         state.early = None
         status.started_at, status.exit_code = stamp(now), None
+        state.run_since = state.run_since or stamp(now)
         limit = state.container.timeout_span
         if limit and not state.run_by:
             state.run_by = stamp(now + limit)
@@ -152,10 +154,10 @@ class ContainerWorkflow(ContainerPlacement):
     async def running(self) -> str:
         """Wait for the end of the command, of the instance, of the time allowed, or of the user's wish."""
         state = self.state
-        late = moment(state.run_by)
+        run_by = state.run_by
         await self.wait(
-            lambda: bool(state.seen) or self.leaving() or state.restart_asked,
-            late,
+            lambda: bool(state.seen) or self.leaving() or state.restart_asked or state.run_by != run_by,
+            moment(run_by),
             summary="until the timeout",
         )
         if state.seen:
@@ -169,34 +171,43 @@ class ContainerWorkflow(ContainerPlacement):
 
     def _ended(self, end: Exit) -> str:
         """Decide on the exit: restart, or outcome."""
-        state, spec = self.state, self.state.container
+        state = self.state
         state.status.exit_code, state.status.finished_at = end.code, end.at
-        reason = "OutOfMemory" if end.oom else "Exited"
-        allowed = spec.retries_allowed
-        self.record(reason, f"exit code {end.code}", warning=end.code != 0)
+        self.record(_reason(end), f"exit code {end.code}", warning=end.code != 0)
+        if not self._restarts(end, state.retries + 1) or self.leaving():
+            return self._conclude(end)
+        started = moment(state.status.started_at) or workflow.now()
+        steady = workflow.now() - started >= STEADY
+        wait = timedelta(0) if steady else backoff(RESTART_BACKOFF, state.retries)
+        state.retries += 1
+        state.restart_at = stamp(workflow.now() + wait)
+        return "restarting"
+
+    def _restarts(self, end: Exit, retries: int) -> bool:
+        """True when the spec, as it is now, asks for this many restarts after such an exit."""
+        spec = self.state.container
         again = spec.restart == "Always" or (spec.restart == "OnFailure" and end.code != 0)
-        if again and not self.leaving() and (allowed is None or state.retries < allowed):
-            started = moment(state.status.started_at) or workflow.now()
-            steady = workflow.now() - started >= STEADY
-            wait = timedelta(0) if steady else backoff(RESTART_BACKOFF, state.retries)
-            state.retries += 1
-            state.restart_at = stamp(workflow.now() + wait)
-            return "restarting"
+        return again and (spec.retries_allowed is None or retries <= spec.retries_allowed)
+
+    def _conclude(self, end: Exit) -> str:
+        """The outcome of a command that is not started again."""
         if end.code == 0:
-            return self.finish(Ending(status=Status.COMPLETED, reason=reason))
+            return self.finish(Ending(status=Status.COMPLETED, reason=_reason(end)))
+        retries, restart = self.state.retries, self.state.container.restart
         memory = "the command used more memory than it may; raise resources.max_memory" if end.oom else ""
-        more = f"{counted(state.retries, 'restart')} did not help" if again and state.retries else memory
-        return self.finish(Ending(status=Status.FAILED, reason=reason, message=more))
+        more = f"{counted(retries, 'restart')} did not help" if restart != "Never" and retries else memory
+        return self.finish(Ending(status=Status.FAILED, reason=_reason(end), message=more))
 
     async def restarting(self) -> str:
         """Wait out the back-off, start the command again in the same instance."""
         state = self.state
-        due = min(time for time in (moment(state.restart_at), moment(state.run_by)) if time)
+        run_by, end = state.run_by, state.seen.exit if state.seen else None
+        due = min(time for time in (moment(state.restart_at), moment(run_by)) if time)
         if not state.start_failures:
             self.show(Status.RESTARTING, "BackOff", f"restart {state.retries}, exit code was {state.status.exit_code}")
-        if workflow.now() < due:
+        if workflow.now() < due and not self._settled(end):
             await self.wait(
-                lambda: self.leaving() or self.gone() or state.restart_asked, due, summary="back-off before the restart"
+                lambda: self._settled(end) or state.run_by != run_by, due, summary="back-off before the restart"
             )
         if self.leaving():
             return "stopping"
@@ -206,10 +217,16 @@ class ContainerWorkflow(ContainerPlacement):
             state.ending = self.timeout()
             return "stopping"
         if workflow.now() < due and not state.restart_asked:
-            return "restarting"
+            # woken by a change: it may have taken the restart away
+            return self._conclude(end) if end and self._settled(end) else "restarting"
         following = await self._start("restarting")
         state.status.restarts += following == "running"
         return following
+
+    def _settled(self, end: Exit | None) -> bool:
+        """True when there is nothing to wait for before a restart, or none is wanted any more."""
+        unwanted = end is not None and not self._restarts(end, self.state.retries)
+        return self.leaving() or self.gone() or self.state.restart_asked or unwanted
 
     async def _restart_now(self) -> str:
         self.record("RestartRequested", "restart requested")
@@ -264,7 +281,7 @@ class ContainerWorkflow(ContainerPlacement):
         """End the command gently, then not; the outcome follows."""
         state = self.state
         ending = state.ending or Ending(status=Status.STOPPED, reason="StoppedByUser")
-        reason = "Deleting" if state.deleting else ending.reason
+        reason = self.farewell if state.deleting else ending.reason
         self.show(Status.STOPPING, reason, "stopping the command")
         if state.instance:
             stopped = await self._stop_command()
@@ -306,9 +323,10 @@ class ContainerWorkflow(ContainerPlacement):
     async def finished(self) -> str:
         """Stay visible until deleted, started again, followed by a new life, or expired."""
         state = self.state
-        due = moment(state.expires_at) or workflow.now()
+        expires_at = state.expires_at
+        due = moment(expires_at) or workflow.now()
         await self.wait(
-            lambda: state.deleting or bool(state.next) or state.start_asked,
+            lambda: state.deleting or bool(state.next) or state.start_asked or state.expires_at != expires_at,
             due,
             summary="kept until the TTL ends",
         )
@@ -316,7 +334,7 @@ class ContainerWorkflow(ContainerPlacement):
             return "close"
         if state.start_asked:
             return self._begin_again()
-        return "close" if workflow.now() >= due else "finished"
+        return "close" if state.expires_at == expires_at and workflow.now() >= due else "finished"
 
     def _begin_again(self) -> str:
         state = self.state
@@ -344,3 +362,7 @@ class ContainerWorkflow(ContainerPlacement):
         if isinstance(kept, Failure):
             state.condition("LogsArchived", "False", kept.type, str(kept))
             self.record("LogsNotArchived", str(kept), warning=True)
+
+
+def _reason(end: Exit) -> str:
+    return "OutOfMemory" if end.oom else "Exited"

@@ -1,7 +1,7 @@
 """What every resource's workflow is made of: identity, intent, memo, events, lives, continue-as-new.
 
-A kind subclasses `Entity`, gives it a state and a table of phases, and is done; see `secrets.py` for the
-smallest. Message handlers here record intent and return; the phases, and nothing else, act on it.
+A kind subclasses `Resource` (`wishes.py`: what may be asked of a living one), gives it a state and a table of
+phases; see `secrets.py` for the smallest. Handlers record intent and return; only the phases act on it.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class EntityState(Record):
     deleting: bool = False
     next: NextLife | None = None
     lives: list[str] = []
+    applied: list[str] = []  # requests that changed this life in place
     events: list[Event] = []
 
 
@@ -88,10 +89,6 @@ class Entity(Generic[S]):
         """True when nothing more happens by itself: a new life may begin under the name."""
         return False
 
-    def same(self, spec: dict[str, Any]) -> bool:
-        """True when `spec` asks for what this life is."""
-        return spec == self.state.spec
-
     # --- start ----------------------------------------------------------------------------------------
 
     def load(self, raw: Mapping[str, Any], state: type[S], spec: type[BaseModel]) -> str | None:
@@ -101,13 +98,14 @@ class Entity(Generic[S]):
         memo, so anything is taken, and what does not fit becomes a resource that says so.
         """
         self._published: dict[str, Any] = {}
+        self._stored = spec
         problem = None
         given = dict(raw)
         try:
             if not self.address.organization:
                 raise ValueError(f"workflow id must be {self.address.kind}/ORGANIZATION/NAMESPACE/NAME")
-            given["spec"] = _as_dict(given.get("spec"))
-            given["metadata"] = self._metadata(_as_dict(given.get("metadata")), given["spec"])
+            given["spec"] = as_dict(given.get("spec"))
+            given["metadata"] = self._metadata(as_dict(given.get("metadata")), given["spec"])
             if "phase" not in given:  # what went through continue-as-new was checked when it was young
                 check(spec, {key: value for key, value in given["spec"].items() if key != "metadata"})
             self.state = state.model_validate(given)
@@ -120,9 +118,9 @@ class Entity(Generic[S]):
 
     def _salvage(self, given: dict[str, Any], state: type[S]) -> S:
         """Keep every field that can be read, above all what is rented; what cannot gets its default."""
-        kept = {**given, "spec": _as_dict(given.get("spec"))}
+        kept = {**given, "spec": as_dict(given.get("spec"))}
         kept["metadata"] = self._metadata(
-            {key: value for key, value in _as_dict(given.get("metadata")).items() if key in ("id", "created_at")}, {}
+            {key: value for key, value in as_dict(given.get("metadata")).items() if key in ("id", "created_at")}, {}
         )
         while True:
             try:
@@ -135,7 +133,7 @@ class Entity(Generic[S]):
 
     def _metadata(self, given: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
         """Complete the metadata: the workflow id says where, the rest has defaults."""
-        inner = _as_dict(spec.get("metadata"))
+        inner = as_dict(spec.get("metadata"))
         address = self.address
         now = int(workflow.now().timestamp())
         where = {"name": address.name, "namespace": address.namespace, "owner": address.organization}
@@ -165,7 +163,7 @@ class Entity(Generic[S]):
             except asyncio.CancelledError:
                 if main.done():  # evicted from the cache, not cancelled
                     raise
-                self._want_deleted("Cancelled", "cancelled through Temporal: this means delete")
+                self.want_deleted("Cancelled", "cancelled through Temporal: this means delete")
 
     async def _loop(self) -> None:
         while step := self.steps().get(self.state.phase):
@@ -274,7 +272,9 @@ class Entity(Generic[S]):
 
     def _begin_next_life(self, life: NextLife) -> None:
         now = int(workflow.now().timestamp())
+        version = str(int(self.state.metadata.resource_version) + 1)  # counting goes on: what was read is outdated
         metadata = {**life.metadata, "created_at": now, "updated_at": now}
+        metadata |= {"resource_version": version, "spec_version": version}
         fresh = {
             "spec": life.spec,
             "metadata": metadata,
@@ -310,15 +310,16 @@ class Entity(Generic[S]):
             "rentals": self.rentals(),
         }
 
-    def publish(self) -> None:
-        """Bring memo, search attributes and the UI's details up to date, each only if it changed."""
+    def publish(self, asked: bool = False) -> None:
+        """Bring memo, search attributes and details up to date; `asked` outdates what was read: the wish changed."""
         if not self._published:
             self._published = dict(workflow.memo())
         view = self.view()
         changed = {key: value for key, value in view.items() if self._published.get(key) != value}
-        if changed:
+        if changed or asked:
             metadata = self.state.metadata
             metadata.resource_version = str(int(metadata.resource_version) + 1)
+            metadata.spec_version = metadata.resource_version if asked else metadata.spec_version
             metadata.updated_at = int(workflow.now().timestamp())
             changed["metadata"] = metadata.model_dump(mode="json")
             workflow.upsert_memo(changed)
@@ -349,12 +350,13 @@ class Entity(Generic[S]):
 
     # --- messages -------------------------------------------------------------------------------------
 
-    def _want_deleted(self, reason: str, message: str) -> None:
+    def want_deleted(self, reason: str, message: str) -> None:
+        """Note that it is to end, and why."""
         if not self.state.deleting:
             self.state.deleting = True
             self.state.metadata.deleted_at = int(workflow.now().timestamp())
             self.record(reason, message)
-            self.publish()
+            self.publish(asked=True)
 
     def addressed(self, request: Mapping[str, Any]) -> bool:
         """True when a message means this life: it names its id, or none."""
@@ -368,33 +370,7 @@ class Entity(Generic[S]):
             self.state.next = None
             self.record("NextLifeDropped", "the life that was to follow is not wanted any more")
         if self.addressed(request):
-            self._want_deleted("DeleteRequested", "deletion requested")
-
-    @workflow.update(name="create", description="Create under a name that exists: same, new, next or conflict.")
-    def on_create(self, request: dict[str, Any]) -> dict[str, str]:
-        """Decide what a second POST means, by rule 9 of the engine."""
-        spec, metadata = _as_dict(request.get("spec")), _as_dict(request.get("metadata"))
-        life = str(metadata.get("id") or "")
-        mine, coming = self.state.metadata.id, self.state.next
-        if life and life in self.state.lives:
-            return _decided("same" if life == mine else "past", life, f"that request made {life}, which is over")
-        if coming:
-            return (
-                _decided("next", str(coming.metadata.get("id")))
-                if coming.spec == spec
-                else _decided("conflict", mine, "another life is about to begin under this name")
-            )
-        if self.state.deleting or self.over():
-            self.state.next = NextLife(spec=spec, metadata=metadata)
-            self.record("NextLife", f"a new life {life} begins under this name")
-            return _decided("new" if self.final() and not self.rentals() else "next", life)
-        if self.same(spec):
-            return _decided("same", mine)
-        return _decided("conflict", mine, f"it exists with another spec and is {self.status().get('status')}")
-
-    def over(self) -> bool:
-        """True when a POST under this name begins a new life rather than meeting this one."""
-        return self.final()
+            self.want_deleted("DeleteRequested", "deletion requested")
 
     @workflow.query(name="history", description="The last events, oldest first.")
     def on_history(self) -> dict[str, Any]:
@@ -418,9 +394,6 @@ def _look_away(handle: asyncio.Task[Any]) -> None:
         handle.exception()
 
 
-def _decided(outcome: str, life: str, message: str = "") -> dict[str, str]:
-    return {"outcome": outcome, "id": life, "message": message}
-
-
-def _as_dict(value: object) -> dict[str, Any]:
+def as_dict(value: object) -> dict[str, Any]:
+    """A mapping as a dict of its own; anything else as an empty one."""
     return dict(value) if isinstance(value, Mapping) else {}  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]

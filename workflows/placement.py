@@ -208,7 +208,7 @@ class ContainerPlacement(ContainerLife):
             return self.refuse(f"{failure.type}: {failure}")
         self.record(failure.type, f"{offer.place}: {failure}", warning=True)
         state.failure = f"{failure.type}: {failure}"
-        state.offers = state.offers[1:]
+        state.offers = [other for other in state.offers if other != offer]
         if failure.isa(QuotaExceeded, AuthFailed):
             scope = failure.scope if failure.isa(QuotaExceeded) and failure.scope in scopes(offer) else offer.account
             state.blocked[scope] = stamp(workflow.now() + QUOTA_BLOCK)
@@ -241,8 +241,12 @@ class ContainerPlacement(ContainerLife):
             state.leave_offer()
             self.show(Status.PENDING, "NoCapacity" if reason == "OutOfCapacity" else reason, state.failure)
             state.status.next_try_at = state.next_try_at
+        next_try_at = state.next_try_at
+        due = moment(next_try_at)
+        await self.wait(
+            lambda: self.leaving() or state.next_try_at != next_try_at, due, summary="until the offers are tried again"
+        )
         due = moment(state.next_try_at)
-        await self.wait(self.leaving, due, summary="until the offers are tried again")
         if due and workflow.now() < due and not self.leaving():
             return "pending"
         state.next_try_at = state.status.next_try_at = None

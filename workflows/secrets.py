@@ -7,8 +7,9 @@ from typing import Any
 
 from temporalio import workflow
 
-from nebulous.models.secrets import StoredSecret
-from workflows.entity import Entity, EntityState, Step
+from nebulous.models.secrets import SecretSpec, StoredSecret
+from workflows.entity import EntityState, Step
+from workflows.wishes import Resource
 
 
 class SecretState(EntityState):
@@ -19,8 +20,10 @@ class SecretState(EntityState):
 
 
 @workflow.defn(name="Secret")
-class SecretWorkflow(Entity[SecretState]):
+class SecretWorkflow(Resource[SecretState]):
     """Keeps one sealed value; only its digest, never the value, is in the memo."""
+
+    model = SecretSpec
 
     @workflow.init
     def __init__(self, state: dict[str, Any]) -> None:
@@ -50,10 +53,6 @@ class SecretWorkflow(Entity[SecretState]):
     def shown_spec(self, spec: dict[str, Any]) -> dict[str, Any]:
         """The spec without the value."""
         return {key: value for key, value in spec.items() if key != "sealed"}
-
-    def same(self, spec: dict[str, Any]) -> bool:
-        """Sealing is randomised, so two secrets are compared by the keyed digest of their values."""
-        return spec.get("digest") == self.state.spec.get("digest")
 
     def details(self) -> str:
         """What a person reads in the Temporal UI."""

@@ -2,48 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated
 
 import typer
 
 from nebulous.cli import failures, options
+from nebulous.cli.drafts import Draft, Identity, drafts_of, explain, kind_and_name, secret
 from nebulous.cli.failures import UsageError
-from nebulous.cli.flags import ContainerFlags, pairs, spread
+from nebulous.cli.flags import ContainerFlags, spread
 from nebulous.cli.lookup import Lookup, connect
-from nebulous.cli.names import kind_of
 from nebulous.cli.screen import emit, note
-from nebulous.client import Created, InvalidRequest, Json
+from nebulous.client import Created, Json
 from nebulous.errors import NebulousError, Unauthenticated, Unavailable
 from nebulous.models.kinds import Kind
-
-if TYPE_CHECKING:
-    from nebulous.models.documents import Document
-
-
-@dataclass(frozen=True)
-class Draft:
-    """One resource that is to be created, and where its fields were written."""
-
-    kind: Kind
-    data: Json
-    document: Document | None = None
-    overridden: dict[str, str] = field(default_factory=dict[str, str])  # field -> the flag that set it
-
-    def __str__(self) -> str:
-        metadata: Json = self.data.get("metadata") or {}
-        name = metadata.get("name")
-        return f"{self.kind.id}/{name}" if name else f"{self.kind.id} without a name"
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Name and place as flags give them."""
-
-    name: str | None
-    namespace: str | None
-    owner: str | None
 
 
 @spread
@@ -62,17 +35,17 @@ def command(
     owner: options.Owner = None,
 ) -> int:
     """Create resources: `nebu create container --image … --cmd …`, `nebu create -f FILE`, `nebu create secret NAME`."""
-    kind, named = _kind_and_name(words or [], name)
+    kind, named = kind_and_name(words or [], name)
     lookup = connect().within(namespace, owner)
     identity = Identity(named, namespace, owner)
     if kind and kind.name == "Secret" and (value is not None or file is None or not _is_document(file)):
         if flags.given():
             raise UsageError("the flags of containers mean nothing to a secret")
-        drafts = [_secret(kind, identity, value, file)]
+        drafts = [secret(kind, identity, value, file)]
     elif value is not None:
         raise UsageError("--value belongs to a secret: nebu create secret NAME --value VALUE")
     else:
-        drafts = _drafts(kind, identity, flags, file)
+        drafts = drafts_of(kind, identity, flags, file)
     if (wait or until or follow) and (len(drafts) > 1 or drafts[0].kind.name != "Container"):
         raise UsageError("--wait, --for and --follow go with one container")
     return _create(lookup, drafts, After(wait, until, follow))
@@ -99,7 +72,7 @@ def _create(lookup: Lookup, drafts: list[Draft], after: After) -> int:
             made = _one(lookup, draft)
         except NebulousError as error:
             code = code or failures.FAILED if len(drafts) > 1 else failures.exit_code(error)
-            _explain(error, draft)
+            explain(error, draft)
             if len(drafts) > 1:
                 note(f"{draft} not created")
             if isinstance(error, (Unavailable, Unauthenticated)):  # the rest would fare no better
@@ -118,15 +91,6 @@ def _one(lookup: Lookup, draft: Draft) -> Created:
     return made
 
 
-def _explain(error: NebulousError, draft: Draft) -> None:
-    if isinstance(error, InvalidRequest):
-        from nebulous.cli.files import report_problems
-
-        report_problems(error, draft.document, draft.overridden)
-    else:
-        failures.report(error)
-
-
 def _afterwards(lookup: Lookup, kind: Kind, row: Json, after: After) -> int:
     place, life = lookup.place_of(kind, row), row["metadata"]["id"]
     if after.follow:
@@ -139,92 +103,6 @@ def _afterwards(lookup: Lookup, kind: Kind, row: Json, after: After) -> int:
         usual = "running" if row.get("restart") == "Always" else FINISHED
         return wait(lookup, place, life, check(after.until or usual))
     return 0
-
-
-def _kind_and_name(words: list[str], name: str | None) -> tuple[Kind | None, str | None]:
-    """`[KIND] [NAME]`: the first word is a kind."""
-    if not words:
-        return None, name
-    kind = kind_of(words[0])
-    if len(words) > 2:
-        raise UsageError(f"one NAME is expected after {words[0]}, not {' '.join(words[1:])}")
-    if len(words) == 2 and name and words[1] != name:
-        raise UsageError(f"the name is {words[1]!r} and --name {name!r}: give one of them")
-    return kind, words[1] if len(words) == 2 else name
-
-
-def _drafts(kind: Kind | None, identity: Identity, flags: ContainerFlags, file: Path | None) -> list[Draft]:
-    found, written = flags.document()
-    metadata = _metadata(identity, flags)
-    if file is None:
-        if kind is None:
-            raise UsageError(
-                "create what?", "nebu create container --image IMAGE --cmd COMMAND, or nebu create -f FILE"
-            )
-        return [Draft(kind, {"kind": kind.name, "metadata": metadata, **found}, overridden=written)]
-    from nebulous.cli.files import called, read
-
-    drafts = [Draft(document.kind, document.data, document) for document in read(file)]
-    for draft in drafts:
-        if kind is not None and draft.kind != kind:
-            raise UsageError(f"{called(file)} has a {draft.kind.name}, the command line says {kind.name}")
-    if not found and not metadata:
-        return drafts
-    if len(drafts) > 1:
-        raise UsageError(f"{called(file)} has {len(drafts)} documents: flags can change only a single one")
-    return [_changed(drafts[0], found, metadata, written)]
-
-
-def _changed(draft: Draft, found: Json, metadata: Json, written: dict[str, str]) -> Draft:
-    """The file's document as flags change it: maps and variables are merged, everything else is replaced."""
-    data = dict(draft.data)
-    before: Json = data.get("metadata") or {}
-    if metadata:
-        labels: dict[str, str] = {**(before.get("labels") or {}), **metadata.get("labels", {})}
-        data["metadata"] = {**before, **metadata, **({"labels": labels} if labels else {})}
-    for name, value in found.items():
-        spelled = "env" if name == "env_vars" and "env" in data else name
-        data[spelled] = _merged(data.get(spelled), value)
-    return Draft(draft.kind, data, draft.document, written)
-
-
-def _merged(old: Any, new: Any) -> Any:  # noqa: ANN401 - any field of a spec
-    if isinstance(new, dict) and isinstance(old, dict):
-        return cast(Json, {**old, **new})
-    if _are_variables(old) and _are_variables(new):
-        variables = cast("list[Json]", [*old, *new])
-        return list({variable["key"]: variable for variable in variables}.values())
-    return cast(Any, new)
-
-
-def _are_variables(value: Any) -> bool:  # noqa: ANN401 - as above
-    return isinstance(value, list) and all(
-        isinstance(each, dict) and "key" in each for each in cast("list[Any]", value)
-    )
-
-
-def _metadata(identity: Identity, flags: ContainerFlags) -> Json:
-    labels = pairs(flags.labels or [], "--label")
-    given = {"name": identity.name, "namespace": identity.namespace, "labels": labels or None}
-    return {key: value for key, value in given.items() if value is not None}
-
-
-def _secret(kind: Kind, identity: Identity, value: str | None, file: Path | None) -> Draft:
-    """A secret from `--value`, a file, or stdin; one line feed at the end of input is not part of it."""
-    from nebulous.cli.files import STDIN, read_text
-
-    if identity.name is None:
-        raise UsageError("which secret? give its NAME", "nebu create secret NAME --value VALUE")
-    if value is not None and file is not None:
-        raise UsageError("give --value or -f, not both")
-    if value is None and file is None:
-        raise UsageError(
-            "a secret needs a value", "give --value VALUE, or `--value -` to read it from stdin, or -f FILE"
-        )
-    if value is None or value == "-":
-        value = read_text(STDIN if file is None else file).removesuffix("\n")
-    metadata = {"name": identity.name, "namespace": identity.namespace}
-    return Draft(kind, {"kind": kind.name, "metadata": metadata, "value": value})
 
 
 def _is_document(file: Path) -> bool:

@@ -9,10 +9,11 @@ from pathlib import Path
 from nebulous.cli import failures
 from nebulous.cli.screen import note, paint
 from nebulous.client import InvalidRequest
-from nebulous.models.documents import Document
+from nebulous.models.documents import Document, check_twice
 from nebulous.models.documents import read as parse
 
 STDIN = Path("-")
+SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def read_text(file: Path) -> str:
@@ -38,9 +39,32 @@ def read(file: Path) -> list[Document]:
     return parse(read_text(file), called(file))
 
 
-def called(file: Path) -> str:
+def read_all(source: str) -> list[Document]:
+    """The documents of a file, of all files of a folder by name, of `-`, or of an http(s) address.
+
+    Raises:
+        UsageError: It cannot be read. Rejected: One is empty or malformed, or two say something of one resource.
+    """
+    if "://" in source:
+        from nebulous.cli.addresses import fetch
+
+        return parse(fetch(source), source)
+    path = Path(source)
+    if not path.is_dir():
+        return read(path)
+    files = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES and each.is_file())
+    if not files:
+        raise failures.UsageError(
+            f"there is no file in {source!r} to apply", f"names must end in {', '.join(SUFFIXES)}"
+        )
+    documents = [document for file in files for document in read(file)]
+    check_twice(documents)
+    return documents
+
+
+def called(file: Path | str) -> str:
     """How messages name the file."""
-    return "stdin" if file == STDIN else str(file)
+    return "stdin" if str(file) == str(STDIN) else str(file)
 
 
 def report_problems(error: InvalidRequest, document: Document | None, overridden: Mapping[str, str]) -> int:

@@ -27,6 +27,8 @@ EPILOG = "Begin with `nebu serve`, then: nebu create container --name hello --cm
 VERBS: dict[str, dict[str, str]] = {
     "Work with resources": {
         "create": "Create from flags, or from a file with -f.",
+        "apply": "Make what exists what a file says: in place, or by a new life; asks first.",
+        "diff": "What apply would change; exit code 0: nothing, 1: something.",
         "get": "List what there is, or show one.",
         "describe": "Everything about one: where it runs, what was tried, what happened.",
         "logs": "Print what the command wrote; -f follows it.",

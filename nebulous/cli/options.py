@@ -18,3 +18,9 @@ OneName = Annotated[
 ]
 All = Annotated[bool, typer.Option("--all", help="All of the kind, in every namespace unless -n is given.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+KindAndName = Annotated[list[str] | None, typer.Argument(metavar="[KIND] [NAME]", show_default=False)]
+Name = Annotated[str | None, typer.Option("--name", help="NAME or ORGANIZATION/NAME.")]
+Source = Annotated[
+    str | None,
+    typer.Option("-f", "--file", metavar="FILE", help="A file, a folder, - for stdin, or an http(s) address."),
+]

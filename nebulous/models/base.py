@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Any, ClassVar, TypeVar, Union, cast, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from nebulous import durations
 from nebulous.errors import Rejected
+
+#: Marks a field that a living resource takes without a new life: nothing that was rented or started depends on it,
+#: only decisions still to come. In the JSON schema it stands as it is here.
+IN_PLACE: dict[str, JsonValue] = {"in_place": True}
 
 
 class Record(BaseModel):
@@ -44,6 +48,22 @@ class Spec(BaseModel):
             if renamed.get(name) is None:
                 renamed[name] = value
         return renamed
+
+    @classmethod
+    def comparable(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """What two stored specs are compared by: every field, defaults filled in, but not who and where it is.
+
+        What does not fit the model is compared as it is.
+        """
+        given = {name: value for name, value in stored.items() if name not in IDENTITY}
+        try:
+            return cls.model_validate(given).model_dump(mode="json", exclude=set(IDENTITY))
+        except ValidationError:
+            return given
+
+
+#: Who and where a resource is, which is nothing that a spec asks for.
+IDENTITY = ("kind", "metadata")
 
 
 def _check_duration(given: object) -> object:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from nebulous import durations
-from nebulous.models.base import Duration, Record, Spec
+from nebulous.models.base import IN_PLACE, Duration, Record, Spec
 from nebulous.models.resources import Condition, Metadata, MetadataRequest
 
 DEFAULT_STOP_GRACE = timedelta(seconds=30)
@@ -176,31 +176,56 @@ class ContainerSpec(Spec):
     accelerators: list[str] | None = Field(default=None, description='"COUNT:NAME", in order of preference.')
     resources: Resources | None = Field(default=None, description="Processors and memory.")
     queue: str | None = Field(default=None, description="Name of the FIFO queue to wait in.")
-    priority: int | None = Field(default=None, description="Within the queue, higher first.")
+    # in place: a queue reads it when a slot is free
+    priority: int | None = Field(
+        default=None, description="Within the queue, higher first.", json_schema_extra=IN_PLACE
+    )
     restart: Literal["Never", "OnFailure", "Always"] = Field(
-        default="Never", description="When the command is started again."
+        default="Never", description="When the command is started again.", json_schema_extra=IN_PLACE
     )
     max_retries: int | None = Field(
-        default=None, ge=0, description="Restarts; default 3 for OnFailure, no limit for Always."
+        default=None,
+        ge=0,
+        description="Restarts; default 3 for OnFailure, no limit for Always.",
+        json_schema_extra=IN_PLACE,
     )
-    timeout: Duration | None = Field(default=None, description="Longest time from first running; default none.")
-    stop_grace: Duration | None = Field(default=None, description="Between SIGTERM and SIGKILL; default 30s.")
-    provision_timeout: Duration | None = Field(default=None, description="Longest wait for a machine; default 1h.")
-    ttl_after_finished: Duration | None = Field(default=None, description="Keep row and logs; default 7d.")
+    # in place: the deadline moves, counted from first running as before
+    timeout: Duration | None = Field(
+        default=None, description="Longest time from first running; default none.", json_schema_extra=IN_PLACE
+    )
+    stop_grace: Duration | None = Field(
+        default=None, description="Between SIGTERM and SIGKILL; default 30s.", json_schema_extra=IN_PLACE
+    )
+    provision_timeout: Duration | None = Field(
+        default=None, description="Longest wait for a machine; default 1h.", json_schema_extra=IN_PLACE
+    )
+    ttl_after_finished: Duration | None = Field(
+        default=None, description="Keep row and logs; default 7d.", json_schema_extra=IN_PLACE
+    )
     meters: list[Meter] | None = Field(default=None, description="What is billed.")
     ports: list[Port] | None = Field(default=None, description="What the command listens on.")
-    health_check: HealthCheck | None = Field(default=None, description="How to tell that it is ready.")
+    # in place: it is asked from outside, the command knows nothing of it
+    health_check: HealthCheck | None = Field(
+        default=None, description="How to tell that it is ready.", json_schema_extra=IN_PLACE
+    )
     ssh_keys: list[SshKey] | None = Field(default=None, description="Who may log in beside the caller.")
     spot: bool | None = Field(default=None, description="Take machines that the cloud may take back.")
     regions: list[str] | None = Field(default=None, description="Only in these; default anywhere.")
+    # in place: it bounds the next machine; the one that is paid for stays
     max_usd_per_hour: float | None = Field(
-        default=None, gt=0, description="Pay no more than this; leaves out unknown prices."
+        default=None, gt=0, description="Pay no more than this; leaves out unknown prices.", json_schema_extra=IN_PLACE
     )
     disk: float | None = Field(default=None, gt=0, description="GiB of disk.")
     shm_size: float | None = Field(default=None, gt=0, description="GiB of /dev/shm.")
     registry: Registry | None = Field(default=None, description="Login at the registry of the image.")
-    keep_on_failure: Duration | None = Field(default=None, description="Keep the machine this long after a failure.")
-    notify: str | None = Field(default=None, description="URL called on outcome and recovery.")
+    # in place: read when the command has failed
+    keep_on_failure: Duration | None = Field(
+        default=None, description="Keep the machine this long after a failure.", json_schema_extra=IN_PLACE
+    )
+    # in place: read when there is something to tell
+    notify: str | None = Field(
+        default=None, description="URL called on outcome and recovery.", json_schema_extra=IN_PLACE
+    )
     proxy_port: int | None = Field(default=None, description="The original's field; accepted when null.")
     authz: dict[str, Any] | None = Field(default=None, description="The original's field; accepted when null.")
 

@@ -90,7 +90,7 @@ def read(text: str, source: str) -> list[Document]:
     documents = [_document(node, source) for node in _nodes(_plain(text), source) if not _is_empty(node)]
     if not documents:
         raise Rejected(f"{source} is empty", "write what to create, beginning with `kind: Container`")
-    _check_twice(documents)
+    check_twice(documents)
     return documents
 
 
@@ -157,8 +157,12 @@ def _check_kind(document: Document) -> None:
         raise Rejected(f"{document.where(['kind'])}: kind {kind!r} is written {found.name!r} in a file")
 
 
-def _check_twice(documents: list[Document]) -> None:
-    """Refuse a file that says two things about one resource."""
+def check_twice(documents: list[Document]) -> None:
+    """Refuse files that say two things about one resource.
+
+    Raises:
+        Rejected: It names both places.
+    """
     seen: dict[tuple[str, ...], Document] = {}
     for document in documents:
         metadata = document.data.get("metadata")
@@ -179,8 +183,9 @@ def _same_resource(first: Document, second: Document, name: str) -> None:
         return
     line, again = first.line_of(["metadata", "name"])[0], second.line_of(["metadata", "name"])[0]
     what = f"{second.kind.name} {name!r}"
+    lines = f"at lines {line} and {again}" if first.source == second.source else f"also at {first.source}:{line}"
     raise Rejected(
-        f"{second.where(['metadata', 'name'])}: {what} is given twice, at lines {line} and {again}",
+        f"{second.where(['metadata', 'name'])}: {what} is given twice, {lines}",
         "rename one of them, or put them into different namespaces",
     )
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, cast
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from nebulous import ids
-from nebulous.models.base import Record, Spec
+from nebulous.models.base import IN_PLACE, Record, Spec
 
 EVENTS_KEPT = 50
 LIVES_KEPT = 20
@@ -23,11 +23,15 @@ class MetadataRequest(Spec):
     name: str | None = Field(default=None, description="Name, or ORGANIZATION/NAME; generated when absent.")
     namespace: str | None = Field(default=None, description="Group of resources that reach each other by name.")
     owner: str | None = Field(default=None, description="Organization; default the caller's own.")
-    labels: Labels | None = Field(default=None, description="Free `key: value` pairs, selectable with -l.")
+    labels: Labels | None = Field(
+        default=None, description="Free `key: value` pairs, selectable with -l.", json_schema_extra=IN_PLACE
+    )
     owner_ref: str | None = Field(
         default=None, description="Workflow id of the resource that this one belongs to and is deleted with."
     )
-    resource_version: str | None = Field(default=None, description="Refuse the write if the resource changed since.")
+    resource_version: str | None = Field(
+        default=None, description='Refuse the write if the resource changed since; `""` if it exists.'
+    )
 
     @model_validator(mode="after")
     def _split_owner(self) -> MetadataRequest:
@@ -88,11 +92,36 @@ class Metadata(Record):
     id: str
     labels: Labels | None = None
     owner_ref: str | None = None
-    resource_version: str = "1"
+    resource_version: str = "1"  # grows with every change that readers see
+    spec_version: str = "1"  # the resource_version with which spec or labels changed last
     created_by: str = ""
     created_at: int = 0  # unix seconds
     updated_at: int = 0
     deleted_at: int | None = None  # unix seconds; when deletion was asked for
+
+    @property
+    def tag(self) -> str:
+        """This state of this life, for `ETag` and `If-Match`."""
+        return f"{self.id}.{self.resource_version}"
+
+    def outdates(self, seen: str) -> bool:
+        """True when who saw version `seen` (a resource_version, or a `tag`) has not seen the spec as it is.
+
+        That a status moved on meanwhile outdates nothing: nobody could change a container that is just starting.
+        """
+        life, _, version = seen.rpartition(".")
+        if (life and life != self.id) or not (version.isascii() and version.isdecimal()) or len(version) > 18:
+            return True
+        return not int(self.spec_version) <= int(version) <= int(self.resource_version)
+
+    def outdated(self, seen: str) -> str:
+        """Why a write is refused whose writer saw only `seen`; "" is nothing at all."""
+        if not seen:
+            return f"it exists meanwhile: resource_version is {self.resource_version!r}"
+        life, _, version = seen[:40].rpartition(".")
+        if life and life != self.id:
+            return f"it is another life by now: {self.id}, not {life}; resource_version is {self.resource_version!r}"
+        return f"it changed meanwhile: resource_version is {self.resource_version!r}, not {version!r}"
 
 
 class Event(Record):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field
 
-from nebulous.models.base import Record, Spec
+from nebulous.models.base import IN_PLACE, Record, Spec
 from nebulous.models.resources import MetadataRequest
 
 LARGEST_VALUE = 24_000  # characters; a spec is at most 32 kB
@@ -17,7 +18,17 @@ class SecretSpec(Spec):
 
     kind: Literal["Secret"] = "Secret"
     metadata: MetadataRequest | None = Field(default=None, description="Name, place and labels.")
-    value: str = Field(min_length=1, max_length=LARGEST_VALUE, description="The secret itself; write-only.")
+    value: str = Field(
+        min_length=1,
+        max_length=LARGEST_VALUE,
+        description="The secret itself; write-only.",
+        json_schema_extra={**IN_PLACE, "writeOnly": True},
+    )
+
+    @classmethod
+    def comparable(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """The keyed digest: sealing is randomised, so it is what tells equal values from others."""
+        return {"value": stored.get("digest")}
 
 
 class StoredSecret(Record):

@@ -1,0 +1,149 @@
+"""Changing what exists as a person does it: the real CLI, API, worker and engine, and kill -9 in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.served import Server, until
+
+OK, FAILED, USAGE = 0, 1, 2
+FILE = """\
+kind: Container
+metadata:
+  name: train
+  labels: {sim.nebulous/boot: 0s, sim.nebulous/delete_takes: 500ms}
+image: busybox
+platform: sim
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Generator[Server]:
+    running = Server(tmp_path)
+    running.ready = running.up()
+    yield running
+    running.close()
+
+
+def write(server: Server, text: str) -> str:
+    (server.folder / "train.yaml").write_text(text)
+    return str(server.folder / "train.yaml")
+
+
+def row(server: Server) -> dict[str, Any]:
+    answer = server.nebu("get", "containers", "train", "-o", "json")
+    assert answer.returncode == 0, answer.stderr
+    return json.loads(answer.stdout)
+
+
+def life(server: Server) -> str:
+    return row(server)["metadata"]["id"]
+
+
+def test_a_file_is_applied_changed_in_place_and_replaced(server: Server) -> None:
+    file = write(server, FILE)
+    assert server.nebu("diff", "-f", file).returncode == FAILED
+    assert server.nebu("apply", "-f", file).stdout == "container/train created\n"
+    server.until_status("train", "running")
+    nothing = server.nebu("diff", "-f", file)
+    assert (nothing.returncode, nothing.stdout) == (OK, "")
+    assert server.nebu("apply", "-f", file).stdout == "container/train unchanged\n"
+    first = life(server)
+
+    write(server, f"{FILE}timeout: 2h\nmax_retries: 4\n")
+    differing = server.nebu("diff", "-f", file)
+    assert differing.returncode == FAILED
+    assert differing.stdout == "container/train changes in place\n  + max_retries: 4\n  + timeout: 2h\n"
+    assert server.nebu("apply", "-f", file).stdout == "container/train changed\n"
+    assert server.nebu("diff", "-f", file).returncode == OK
+    assert life(server) == first
+
+    write(server, f"{FILE.replace('busybox', 'alpine')}timeout: 2h\n")
+    refused = server.nebu("apply", "-f", file)
+    assert refused.returncode == USAGE
+    assert "image cannot change in place" in refused.stderr
+    assert f"nebu apply -f {file} --replace" in refused.stderr
+    assert (life(server), row(server)["max_retries"]) == (first, 4)
+    create = server.nebu("create", "-f", file)
+    assert (create.returncode, "nebu apply" in create.stderr) == (FAILED, True)
+
+    assert server.nebu("apply", "-f", file, "--replace").stdout == "container/train replaced\n"
+    until(lambda: life(server) != first, "the new life has begun")
+    server.until_status("train", "running")
+    assert row(server)["image"] == "alpine"
+    assert server.nebu("diff", "-f", file).returncode == OK
+
+
+def test_a_stale_version_in_the_file_is_refused_with_what_it_is_now(server: Server) -> None:
+    file = write(server, FILE)
+    assert server.nebu("apply", "-f", file).returncode == OK
+    server.until_status("train", "running")
+    version = row(server)["metadata"]["resource_version"]
+    assert server.nebu("apply", "-f", file, "--timeout", "1h").returncode == OK
+    now = row(server)["metadata"]["resource_version"]
+    write(server, FILE.replace("  name: train", f'  name: train\n  resource_version: "{version}"'))
+    stale = server.nebu("apply", "-f", file, "--timeout", "3h")
+    assert stale.returncode == FAILED
+    assert f"resource_version is '{now}', not '{version}'" in stale.stderr
+    assert "read it again" in stale.stderr
+    assert server.nebu("diff", "-f", file).returncode == USAGE
+    assert row(server)["timeout"] == "1h"
+
+
+def test_a_secret_and_a_container_that_uses_it_are_applied_from_one_file(server: Server) -> None:
+    file = write(
+        server, f"kind: Secret\nmetadata: {{name: hf}}\nvalue: one\n---\n{FILE}env: [{{key: A, secret_name: hf}}]\n"
+    )
+    made = server.nebu("apply", "-f", file)
+    assert made.stdout == "secret/hf created\ncontainer/train created\n", made.stderr
+    broken = write(server, (server.folder / "train.yaml").read_text().replace("secret_name: hf", "secret_name: no"))
+    refused = server.nebu("apply", "-f", broken, "--replace")
+    assert refused.returncode == FAILED
+    assert "there is no secret 'no'" in refused.stderr
+    assert "nothing was changed" in refused.stderr
+
+
+def test_a_new_life_that_was_accepted_begins_although_the_worker_is_killed_in_between(server: Server) -> None:
+    file = write(server, FILE)
+    assert server.nebu("apply", "-f", file).returncode == OK
+    server.until_status("train", "running")
+    first = life(server)
+    accepted = server.nebu("apply", "-f", file, "--image", "alpine", "--replace")
+    assert accepted.stdout == "container/train replaced\n"
+    os.kill(server.marks()["worker"]["pid"], signal.SIGKILL)
+    until(lambda: life(server) != first and row(server)["status"]["status"] == "running", "the new life runs")
+    assert row(server)["image"] == "alpine"
+    assert server.nebu("delete", "containers", "train").returncode == OK
+
+
+def test_a_change_while_no_worker_lives_is_done_wholly_or_not_at_all(server: Server) -> None:
+    file = write(server, FILE)
+    assert server.nebu("apply", "-f", file).returncode == OK
+    server.until_status("train", "running")
+    mark = server.marks()["worker"]["pid"]
+    os.kill(mark, signal.SIGSTOP)  # alive for its supervisor, and mute
+    headers = {"Authorization": f"Bearer {server.ready['token']}", "Idempotency-Key": "once"}
+    body = {"kind": "Container", "metadata": {"labels": row(server)["metadata"]["labels"]}, "image": "busybox"}
+    url = f"{server.ready['api']}/v1/containers/default/train"
+    put = {**body, "platform": "sim", "timeout": "1h", "max_retries": 2}
+    refused = httpx.put(url, json=put, headers=headers, timeout=30)
+    assert refused.status_code == 503
+    assert "nebu worker" in refused.json()["error"]["hint"]
+    assert (row(server)["timeout"], row(server)["max_retries"]) == (None, None)
+    os.kill(mark, signal.SIGCONT)
+    again = until(
+        lambda: (got := httpx.put(url, json=put, headers=headers, timeout=30)).is_success and got, "it is done"
+    )
+    assert again.headers["X-Nebu-Outcome"] in {"changed", "same"}
+    assert (row(server)["timeout"], row(server)["max_retries"]) == ("1h", 2)
+    events = json.loads(server.nebu("events", "train", "-o", "json").stdout)
+    changed = [each for each in events["events"] if each["reason"] == "Changed"]
+    assert len(changed) == 1

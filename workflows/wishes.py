@@ -1,0 +1,204 @@
+"""What may be asked of a living resource: create under its name again, or apply another spec to it.
+
+Both are updates, decided here and nowhere else (rules 2 and 9 of the engine). A bad request is refused by the
+validator, so that nothing of it is in history; a handler records what is wanted, and returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import ValidationError
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError
+
+from nebulous.models.base import InvalidDocument, Record, Spec, check
+from nebulous.models.changes import Wanted, against, between, cannot_change, lasting
+from nebulous.models.resources import LIVES_KEPT
+from workflows.entity import Entity, NextLife, S, as_dict
+
+LONGEST_LIST = 500  # characters of an event that lists changes
+LATE = "no worker took it in time, and nobody waits for it any more"
+
+
+class Apply(Record):
+    """The argument of `apply`; plain JSON, all but `spec` defaulted."""
+
+    spec: dict[str, Any]
+    metadata: dict[str, Any] = {}  # labels, owner_ref; `id` makes a repeated request the same one
+    resource_version: str | None = None  # as read; "" means that nothing was there
+    replace: bool = False
+    by: float | None = None  # unix seconds; a request that comes later is refused
+
+    @property
+    def life(self) -> str:
+        """The id of the request, and of the life that it may begin."""
+        return str(self.metadata.get("id") or "")
+
+    @property
+    def wanted(self) -> Wanted:
+        """What is asked for, as it is compared."""
+        return wanted(self.spec, self.metadata)
+
+
+class Decision(Record):
+    """What an `apply` means: what comes of it, or why nothing does."""
+
+    outcome: Literal["same", "changed", "next", "conflict"]
+    id: str
+    message: str = ""
+    stale: bool = False  # refused because the writer has not seen the latest change
+    done: bool = False  # nothing is left to do: it was done by an earlier request, or asks for what is
+    changes: list[dict[str, Any]] = []
+
+
+class Resource(Entity[S]):
+    """A resource that can be asked for again, and changed."""
+
+    #: What its specs are compared by.
+    model: ClassVar[type[Spec]]
+
+    def over(self) -> bool:
+        """True when a POST under this name begins a new life rather than meeting this one."""
+        return self.final()
+
+    def took(self, before: dict[str, Any]) -> None:
+        """Adjust what was derived from the spec `before`: it is another now, in fields that change in place."""
+
+    # --- create again ---------------------------------------------------------------------------------
+
+    @workflow.update(name="create", description="Create under a name that exists: same, new, next or conflict.")
+    def on_create(self, request: dict[str, Any]) -> dict[str, str]:
+        """Decide what a second POST means, by rule 9 of the engine."""
+        spec, metadata = as_dict(request.get("spec")), as_dict(request.get("metadata"))
+        life = str(metadata.get("id") or "")
+        mine, coming = self.state.metadata.id, self.state.next
+        if life and life in self.state.lives:
+            return _decided("same" if life == mine else "past", life, f"that request made {life}, which is over")
+        if coming:
+            return (
+                _decided("next", str(coming.metadata.get("id")))
+                if self._same(coming.spec, spec)
+                else _decided("conflict", mine, "another life is about to begin under this name")
+            )
+        if self.state.deleting or self.over():
+            self.state.next = NextLife(spec=spec, metadata=metadata)
+            self.record("NextLife", f"a new life {life} begins under this name")
+            return _decided("new" if self.final() and not self.rentals() else "next", life)
+        if self._same(self.state.spec, spec):
+            return _decided("same", mine)
+        return _decided("conflict", mine, f"it exists with another spec and is {self.status().get('status')}")
+
+    def _same(self, known: dict[str, Any], spec: dict[str, Any]) -> bool:
+        return not between(self.model, Wanted(known), Wanted(spec))
+
+    # --- apply ----------------------------------------------------------------------------------------
+
+    @workflow.update(name="apply", description="Change it in place, or by a new life: same, changed or next.")
+    def on_apply(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Take what changes in place, or prepare the life that follows; `refuse_apply` has let it pass."""
+        wish = Apply.model_validate(request)
+        decision = self._decide(wish)
+        if decision.done or decision.outcome in ("same", "conflict"):
+            return decision.model_dump(mode="json")
+        if decision.outcome == "changed":
+            self._change(wish, decision)
+        else:
+            decision.id = wish.life or workflow.uuid4().hex[:12]
+            self._replace(wish, decision)
+        return decision.model_dump(mode="json")
+
+    @on_apply.validator
+    def refuse_apply(self, request: dict[str, Any]) -> None:
+        """Keep out of history what cannot be done: malformed, late, stale, or in need of a leave to replace."""
+        try:
+            wish = Apply.model_validate(request)
+            check(self._stored, {name: value for name, value in wish.spec.items() if name != "metadata"})
+        except (ValidationError, InvalidDocument) as error:
+            raise _refusal(str(error), "Rejected") from error
+        if wish.by is not None and workflow.now().timestamp() > wish.by:
+            raise _refusal(LATE, "Unavailable")
+        decision = self._decide(wish)
+        if decision.outcome == "conflict":
+            raise _refusal(decision.message, "Stale" if decision.stale else "Conflict", decision.changes)
+
+    def _decide(self, wish: Apply) -> Decision:
+        """What the request means now; looks only, so that validator and handler agree."""
+        state, mine, life = self.state, self.state.metadata.id, wish.life
+        coming = str(state.next.metadata.get("id")) if state.next else ""
+        if life and life in (*state.applied, coming, mine):
+            return Decision(outcome="next" if life == coming else "changed", id=coming or mine, done=True)
+        if life in state.lives:
+            return _conflict(mine, f"that request made {life}, which is over")
+        if wish.resource_version is not None and state.metadata.outdates(wish.resource_version):
+            message = state.metadata.outdated(wish.resource_version)
+            return Decision(outcome="conflict", id=mine, message=message, stale=True)
+        if state.next and not between(self.model, wanted(state.next.spec, state.next.metadata), wish.wanted):
+            return Decision(outcome="next", id=coming, done=True)
+        if state.next and not wish.replace:
+            return _conflict(mine, "another life is about to begin under this name")
+        if state.deleting:
+            return Decision(outcome="next", id=life)
+        return self._compare(wish)
+
+    def _compare(self, wish: Apply) -> Decision:
+        mine, status = self.state.metadata, str(self.status().get("status"))
+        before = Wanted(self.state.spec, mine.labels, mine.owner_ref)
+        changes = against(self.model, status, before, wish.wanted)
+        shown = [change.shown() for change in changes]
+        if fields := lasting(changes):
+            if wish.replace:
+                return Decision(outcome="next", id=wish.life, changes=shown)
+            return _conflict(mine.id, cannot_change(fields), shown)
+        return Decision(outcome="changed" if changes else "same", id=mine.id, changes=shown)
+
+    def _change(self, wish: Apply, decision: Decision) -> None:
+        state, before = self.state, self.state.spec
+        state.spec = wish.spec
+        state.metadata.labels = wish.wanted.labels or None
+        if wish.life:
+            state.applied = [*state.applied, wish.life][-LIVES_KEPT:]
+        self.record("Changed", _listed(decision.changes))
+        self.took(before)
+        self.publish(asked=True)
+
+    def _replace(self, wish: Apply, decision: Decision) -> None:
+        """Let the new life follow; whatever this one has rented is proven gone first."""
+        metadata = {**self._metadata({}, {}), **wish.metadata, "id": decision.id, "deleted_at": None}
+        self.state.next = NextLife(spec=wish.spec, metadata=metadata)
+        why = f": {_listed(decision.changes)}" if decision.changes else ""
+        self.record("NextLife", f"a new life {decision.id} begins under this name{why}")
+        if self.state.deleting:
+            self.publish(asked=True)
+        self.want_deleted("Replaced", "it makes way for the next life")
+
+
+def wanted(spec: dict[str, Any], metadata: dict[str, Any]) -> Wanted:
+    """A spec and what goes with it, as they are compared."""
+    said = {**as_dict(spec.get("metadata")), **metadata}
+    return Wanted(spec, as_dict(said.get("labels")), said.get("owner_ref"))
+
+
+def _listed(changes: Sequence[dict[str, Any]]) -> str:
+    """The changes as an event tells them: to viewers too, so without the values of variables."""
+    words = [
+        str(change["field"])
+        if str(change["field"]).startswith("env_vars")
+        else f"{change['field']}: {change['from']!r} → {change['to']!r}"
+        for change in changes
+    ]
+    text = "; ".join(words)
+    return text if len(text) <= LONGEST_LIST else f"{text[: LONGEST_LIST - 1]}…"
+
+
+def _conflict(mine: str, message: str, changes: list[dict[str, Any]] | None = None) -> Decision:
+    return Decision(outcome="conflict", id=mine, message=message, changes=changes or [])
+
+
+def _refusal(message: str, kind: str, *details: Any) -> ApplicationError:  # noqa: ANN401 - any JSON
+    return ApplicationError(message, *details, type=kind, non_retryable=True)
+
+
+def _decided(outcome: str, life: str, message: str = "") -> dict[str, str]:
+    return {"outcome": outcome, "id": life, "message": message}
