@@ -14,9 +14,10 @@ from fastapi.responses import StreamingResponse
 
 from api.auth import Reader
 from api.changes import MARGIN, Sight, Watcher
+from api.filters import Filters
 from api.lists import Wanted
 from api.marks import Mark
-from api.resources import Filters, Surface, shown_all
+from api.resources import Surface, shown_all
 from api.services import Services, Uses
 from api.views import Told, View
 from nebulous import temporal
@@ -134,7 +135,7 @@ def router(surfaces: Sequence[Surface]) -> APIRouter:
         """What there is as `added`, then `synced`, then each change as `added`, `modified` or `deleted`."""
         surface = by_kind[asked.kind.id]
         role = access.role_in(access.organization) or "viewer"
-        wanted = asked.filters.wanted(surface)
+        wanted = asked.filters.wanted(asked.kind, surface.statuses)
         if len(uses.changes) >= WATCHERS_AT_ONCE:
             raise RateLimited(f"{WATCHERS_AT_ONCE} watches go on through this API", "try again")
         events = Watch(uses, surface, access.organization, role, wanted, asked.cursor).events()
