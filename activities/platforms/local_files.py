@@ -49,7 +49,7 @@ async def read(path: Path, shown: str) -> AsyncGenerator[bytes]:
     await asyncio.to_thread(_look, path, shown)
     outer, inner = os.pipe()
     source = Descriptor(outer)
-    packing = asyncio.create_task(asyncio.to_thread(_pack, path, inner))
+    packing = asyncio.create_task(asyncio.to_thread(_pack, path, shown.endswith("/"), inner))
     try:
         while data := await source.read():
             yield data
@@ -100,10 +100,11 @@ def _look(path: Path, shown: str) -> None:
         raise failure(error, shown) from error
 
 
-def _pack(path: Path, descriptor: int) -> OSError | None:
+def _pack(path: Path, through: bool, descriptor: int) -> OSError | None:
     try:
         with os.fdopen(descriptor, "wb") as out:
-            tars.pack(str(path), Path(os.path.abspath(path)).name or ".", out)
+            source = path.resolve() if through else path
+            tars.pack(str(source), Path(os.path.abspath(path)).name or ".", out)
     except BrokenPipeError:
         return None
     except OSError as error:
