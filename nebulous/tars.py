@@ -7,6 +7,7 @@ stands there already. What would is left out and told. Blocking, standard librar
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -94,6 +95,10 @@ class _Unpacking:
             self._place(tar, entry, safe, name)
         except (tarfile.FilterError, Outside) as error:
             self.left_out.append(f"{entry.name}: {error}")
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            self.left_out.append(f"{entry.name[:100]}…: {error.strerror}")
 
     def finish(self) -> None:
         for path, entry in sorted(self._folders.items(), reverse=True):
@@ -135,8 +140,8 @@ class _Unpacking:
             return
         if entry.islnk():
             source = os.path.join(self._parent(safe.linkname), PurePosixPath(safe.linkname).name)
-            if not stat.S_ISREG(os.lstat(source).st_mode):
-                raise Outside("it is a hard link to something that is no file")
+            if not os.path.lexists(source) or not stat.S_ISREG(os.lstat(source).st_mode):
+                raise Outside("it is a hard link to something that is no file of the target")
             os.link(source, draft, follow_symlinks=False)
             return
         content = tar.extractfile(entry)
