@@ -25,6 +25,7 @@ from nebulous import ids
 from nebulous.errors import Conflict, RateLimited, Rejected
 from nebulous.models.containers import FINAL, Status
 from nebulous.sessions import Session, SessionRequest
+from nebulous.tasks import end
 
 AHEAD_BYTES = 256 * 1024
 HELD_BYTES = 4 * AHEAD_BYTES  # of a client that does not wait for `taken`; then it is not read any more
@@ -154,9 +155,7 @@ class Conversation:
         except WebSocketDisconnect:
             return None
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(*tasks)
 
     async def _speak(self) -> int | None:
         """Read what the client says; ends when it leaves."""

@@ -19,6 +19,7 @@ from api.services import Services, Uses
 from nebulous import ids
 from nebulous.errors import Conflict, NebulousError, Rejected
 from nebulous.sessions import Session, SessionRequest
+from nebulous.tasks import end
 
 TAR = "application/x-tar"
 LONGEST_PATH = 4096
@@ -122,14 +123,11 @@ async def _upload(request: Request, session: Session) -> int:
             await sending
         await answered
     except NebulousError:
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
+        await end(sending)
         await _drain(request)
         raise
     finally:
-        sending.cancel()
-        answered.cancel()
-        await asyncio.gather(sending, answered, return_exceptions=True)
+        await end(sending, answered)
     return sending.result()
 
 

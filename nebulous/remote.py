@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -29,10 +30,11 @@ class RemoteExecution:
         self._over = False
         #: How it ended, once `output` has.
         self.exit_code: int | None = None
-        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in PROBES.items():
-            if hasattr(socket, option):
-                connection.socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        with contextlib.suppress(OSError):  # a refusal may have closed it already, and is read all the same
+            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in PROBES.items():
+                if hasattr(socket, option):
+                    connection.socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
     def __enter__(self) -> RemoteExecution:
         return self

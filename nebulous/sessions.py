@@ -25,6 +25,7 @@ from redis.exceptions import RedisError
 from nebulous import ids
 from nebulous.errors import BY_TYPE, NebulousError, Unavailable
 from nebulous.models.base import Record
+from nebulous.tasks import end
 from nebulous.windows import STREAM_S, Entry, Inlet, Outlet
 
 CHUNK_BYTES = 64 * 1024
@@ -243,14 +244,14 @@ class Session:
 
     async def _close(self) -> None:
         """Let the relay know that nobody reads; a task of its own, because we may be in the midst of a cancel."""
-        if self._renewal:
-            self._renewal.cancel()
         leaving = asyncio.create_task(self._leave())
         _leaving.add(leaving)
         leaving.add_done_callback(_leaving.discard)
         await asyncio.shield(leaving)
 
     async def _leave(self) -> None:
+        if self._renewal:
+            await end(self._renewal)
         with contextlib.suppress(RedisError):
             await self._redis.delete(self._request.lease, self._request.stream, self._request.inbox)
 

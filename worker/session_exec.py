@@ -8,6 +8,7 @@ from activities.platforms.base import Executes, Execution, Size
 from nebulous.errors import Rejected
 from nebulous.models.platforms import Feature
 from nebulous.sessions import CHUNK_BYTES, Hello
+from nebulous.tasks import end
 from worker.session_task import Task
 
 
@@ -31,9 +32,7 @@ async def relay(task: Task) -> int:
                 await feeding  # it ends by an error only
             return await sending
         finally:
-            feeding.cancel()
-            sending.cancel()
-            await asyncio.gather(feeding, sending, return_exceptions=True)
+            await end(feeding, sending)
 
 
 async def _send(task: Task, execution: Execution) -> int:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import cast
 
 from nebulous.sessions import CHUNK_BYTES, Hello, Relay, last_lines
+from nebulous.tasks import end
 from worker.session_task import Task
 
 READ_AHEAD = 64  # pieces from the platform that wait to be sent
@@ -29,8 +30,7 @@ async def relay(task: Task) -> None:
     try:
         await _forward(pieces, task.relay)
     finally:
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+        await end(reading)
 
 
 async def _read_ahead(task: Task, pieces: Pieces) -> None:

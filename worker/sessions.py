@@ -20,6 +20,7 @@ from activities.platforms.base import Platform
 from nebulous.errors import NebulousError, NotFound, RateLimited, Unavailable
 from nebulous.models.platforms import Instance
 from nebulous.sessions import Relay, SessionRequest, requests_key
+from nebulous.tasks import end
 from worker import session_exec, session_files, session_logs
 from worker.session_task import Task
 
@@ -59,9 +60,7 @@ class SessionRelay:
                     self._running.add(task)
                     task.add_done_callback(self._running.discard)
         finally:
-            for task in self._running:
-                task.cancel()
-            await asyncio.gather(*self._running, return_exceptions=True)
+            await end(*self._running)
 
     async def _next(self) -> SessionRequest | None:
         try:
@@ -85,8 +84,7 @@ class SessionRelay:
         try:
             await asyncio.wait({work, wanted}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            work.cancel()
-            wanted.cancel()
+            await end(work, wanted)
             results = await asyncio.gather(work, wanted, return_exceptions=True)
             with contextlib.suppress(RedisError):
                 await self._redis.delete(request.alive)  # a reader that got no `end` looks for us
