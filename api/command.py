@@ -42,7 +42,6 @@ def command(
     """Serve the REST API until SIGTERM, against NEBU_TEMPORAL_ADDRESS and NEBU_REDIS_URL."""
     settings = _settings({"host": host, "port": port})
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("uvicorn.error").addFilter(_without_commands)
     listener = bind(settings.host, settings.port)
     url = address_of(listener)
     if ready_file:
@@ -80,6 +79,7 @@ def _settings(given: dict[str, Any]) -> Settings:
 
 def server(settings: Settings) -> uvicorn.Server:
     """The HTTP server, with limits that hold back a flood and never a normal client."""
+    logging.getLogger("uvicorn.error").addFilter(_without_commands)
     os.environ.setdefault("WEBSOCKETS_MAX_LINE_LENGTH", str(LARGEST_HEADERS))  # read when uvicorn imports it
     return uvicorn.Server(
         uvicorn.Config(

@@ -42,6 +42,7 @@ Json = dict[str, Any]
 CONNECT_TIMEOUT = timedelta(seconds=5)
 READ_TIMEOUT = timedelta(seconds=30)
 FILES_TIMEOUT = timedelta(minutes=5)  # without a byte, while a large folder is packed or a slow disk is written
+LONGEST_URL = 200_000
 #: Pauses before the repetitions of one request.
 PAUSES = (0.2, 0.5, 1.0)
 LONGEST_PAUSE = 5.0  # seconds; a server that asks for more is reported instead
@@ -212,6 +213,8 @@ class Api:
         query += [("owner", place.owner)] if place.owner else []
         query += [("tty", "true"), ("rows", terminal[0]), ("cols", terminal[1])] if terminal else []
         url = f"{self.server.replace('http', 'ws', 1)}{place.path}/exec?{urlencode(query)}"
+        if len(url) > LONGEST_URL:
+            raise Rejected("the command is too long to travel", "pass what is long on standard input: -i")
         token = self._http.headers.get("Authorization")
         try:
             connection = connect(

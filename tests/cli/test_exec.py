@@ -67,6 +67,13 @@ def test_piped_input_goes_in_byte_for_byte_and_its_end_too(house: Server) -> Non
     assert (ended.returncode, ended.stdout) == (0, sent)
 
 
+def test_a_long_command_travels_and_a_longer_one_is_told_how(house: Server) -> None:
+    assert nebu(house, "exec", "foo", "--", "printf", "%s", "é " * 10_000).stdout.decode() == "é " * 10_000
+    ended = nebu(house, "exec", "foo", "--", "echo", *["x" * 100_000] * 3)
+    assert ended.returncode == 1
+    assert b"too long to travel" in ended.stderr
+
+
 def test_without_i_the_command_has_no_input(house: Server) -> None:
     assert nebu(house, "exec", "foo", "--", "cat", stdin=b"unheard").stdout == b""
 
