@@ -11,7 +11,21 @@ from pydantic.json_schema import models_json_schema
 from redis.asyncio import Redis
 from temporalio.client import Client
 
-from api import accelerators, applies, containers, health, logs, platforms, problems, resources, secrets, users, watch
+from api import (
+    accelerators,
+    applies,
+    containers,
+    execs,
+    files,
+    health,
+    logs,
+    platforms,
+    problems,
+    resources,
+    secrets,
+    users,
+    watch,
+)
 from api.services import Services
 from nebulous import __version__, sessions, temporal
 from nebulous.settings import Settings
@@ -46,7 +60,7 @@ def create_app(settings: Settings, client: Client | None = None, redis: Redis | 
     )
     problems.install(app)
     app.include_router(health.router())
-    for module in (users, platforms, accelerators, logs):
+    for module in (users, platforms, accelerators, logs, execs, files):
         app.include_router(module.router())
     app.include_router(watch.router(SURFACES))
     for surface in SURFACES:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Query
+from starlette.requests import HTTPConnection
 
 from api.services import Services, Uses
 from nebulous import ids, tokens
@@ -58,7 +59,7 @@ class Access:
             raise Forbidden(f"you are {role} of {organization!r}; this needs {least}", "ask one of its admins")
 
 
-def authenticate(request: Request, uses: Uses) -> Caller:
+def authenticate(request: HTTPConnection, uses: Uses) -> Caller:
     """Who calls, by the bearer token.
 
     Raises:
@@ -70,7 +71,7 @@ def authenticate(request: Request, uses: Uses) -> Caller:
     return tokens.read(uses.signing_key, token.strip())
 
 
-def _access(request: Request, uses: Uses, owner: str | None) -> Access:
+def _access(request: HTTPConnection, uses: Uses, owner: str | None) -> Access:
     caller = authenticate(request, uses)
     access = Access(caller, owner or None, everywhere=caller.admin and uses.settings.loopback)
     try:
@@ -85,12 +86,12 @@ def _access(request: Request, uses: Uses, owner: str | None) -> Access:
 Owner = Annotated[str | None, Query(description="Organization; default the token's own.")]
 
 
-def reader(request: Request, uses: Uses, owner: Owner = None) -> Access:
+def reader(request: HTTPConnection, uses: Uses, owner: Owner = None) -> Access:
     """Any member of the organization."""
     return _access(request, uses, owner)
 
 
-def creator(request: Request, uses: Uses, owner: Owner = None) -> Access:
+def creator(request: HTTPConnection, uses: Uses, owner: Owner = None) -> Access:
     """Whoever may change things somewhere; the body says where, and is checked against it."""
     access = _access(request, uses, owner)
     if owner or not any(role != "viewer" for role in access.caller.roles.values()):
@@ -98,7 +99,7 @@ def creator(request: Request, uses: Uses, owner: Owner = None) -> Access:
     return access
 
 
-def operator(request: Request, uses: Uses) -> Caller:
+def operator(request: HTTPConnection, uses: Uses) -> Caller:
     """The admin of this server."""
     caller = authenticate(request, uses)
     if not caller.admin:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +23,12 @@ from nebulous.settings import Settings
 KEEP_ALIVE_S = 30
 GRACE_S = 2  # followed logs are cut after this; clients come back to where they were
 BACKLOG = 1024
-LARGEST_HEADERS = 32 * 1024  # bytes
+LARGEST_HEADERS = 256 * 1024  # bytes; an executed command travels in the query
+LARGEST_FRAME = 1024 * 1024  # bytes, of a websocket
+PING_S = 20  # keeps proxies awake
+#: Seconds of silence, between two probes, and how many of these go unanswered. A client that does not take our
+#: output answers no ping either, and must not be cut off for it: whether it is there, its kernel says.
+PROBES = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 
 
 class PortTaken(NebulousError):
@@ -52,6 +58,11 @@ def command(
     temporal.leave(0)
 
 
+def _without_commands(record: logging.LogRecord) -> bool:
+    """Keep out uvicorn's line for every websocket: it shows the query, and with it what is executed."""
+    return "WebSocket %s" not in str(record.msg)
+
+
 def _settings(given: dict[str, Any]) -> Settings:
     """The settings, with the keys that they name in order.
 
@@ -69,6 +80,8 @@ def _settings(given: dict[str, Any]) -> Settings:
 
 def server(settings: Settings) -> uvicorn.Server:
     """The HTTP server, with limits that hold back a flood and never a normal client."""
+    logging.getLogger("uvicorn.error").addFilter(_without_commands)
+    os.environ.setdefault("WEBSOCKETS_MAX_LINE_LENGTH", str(LARGEST_HEADERS))  # read when uvicorn imports it
     return Server(
         uvicorn.Config(
             create_app(settings),
@@ -80,6 +93,11 @@ def server(settings: Settings) -> uvicorn.Server:
             backlog=BACKLOG,
             h11_max_incomplete_event_size=LARGEST_HEADERS,
             server_header=False,
+            ws="websockets-sansio",
+            ws_max_size=LARGEST_FRAME,
+            ws_ping_interval=PING_S,
+            ws_ping_timeout=None,
+            ws_per_message_deflate=False,
         )
     )
 
@@ -106,6 +124,10 @@ def bind(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in PROBES.items():
+            if hasattr(socket, option):  # macOS has other names for some
+                listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
         listener.bind(address)
         listener.listen(BACKLOG)
     except OSError as error:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
+from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocketState
 from temporalio.client import (
     WorkflowQueryFailedError,
     WorkflowQueryRejectedError,
@@ -78,6 +81,8 @@ STATUS: dict[type[NebulousError], int] = {
     NebulousError: 503,
 }
 
+CLOSE = 4000  # a websocket closes with this and the HTTP status: the range that is free for applications
+LONGEST_REASON = 123  # bytes: RFC 6455, 5.5
 NO_WORKER = "start one: `nebu worker`, or `nebu serve` for everything"
 
 
@@ -144,9 +149,25 @@ def _of_rpc(error: RPCError, what: str) -> NebulousError:
             )
 
 
-async def _on_error(_: Request, error: Exception) -> JSONResponse:
+async def _on_error(connection: HTTPConnection, error: Exception) -> Any:  # noqa: ANN401 - a websocket gets no reply
     assert isinstance(error, NebulousError)
+    if isinstance(connection, WebSocket):
+        return await refuse(connection, error)
     return reply(error)
+
+
+async def refuse(socket: WebSocket, error: NebulousError) -> None:
+    """Say an error on a websocket, which only an accepted one can carry, and close it: 4000 and the HTTP status."""
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # whoever asked has left
+        if socket.application_state is WebSocketState.CONNECTING:
+            await socket.accept()
+        await socket.send_json(body_of(error))
+        await socket.close(CLOSE + status_of(error), _reason(error.message))
+
+
+def _reason(words: str) -> str:
+    """As much as a close frame takes."""
+    return words.encode()[:LONGEST_REASON].decode(errors="ignore")
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
@@ -158,9 +179,12 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     return JSONResponse(body, error.status_code, error.headers)
 
 
-async def _on_invalid_parameters(_: Request, error: Exception) -> JSONResponse:
+async def _on_invalid_parameters(connection: HTTPConnection, error: Exception) -> Any:  # noqa: ANN401 - a websocket gets no reply
     """A query parameter or path of the wrong type."""
-    assert isinstance(error, RequestValidationError)
+    assert isinstance(error, RequestValidationError | WebSocketRequestValidationError)
+    if isinstance(connection, WebSocket):
+        said = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
+        return await refuse(connection, Rejected(said, "see docs/guide.md"))
     problems = [{"path": list(each["loc"]), "message": each["msg"]} for each in error.errors()]
     message = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
     return JSONResponse(
@@ -181,4 +205,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(NebulousError, _on_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid_parameters)
+    app.add_exception_handler(WebSocketRequestValidationError, _on_invalid_parameters)
     app.add_exception_handler(Exception, _on_defect)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends
 from redis.asyncio import Redis
+from starlette.requests import HTTPConnection
 from temporalio.client import Client
 
 from api.changes import Changes
@@ -29,6 +30,7 @@ class Services:
     signing_key: bytes  # of tokens
     secret_key: bytes  # of secrets
     followers: set[object] = field(default_factory=set[object])
+    executions: set[object] = field(default_factory=set[object])
     known_organizations: set[str] = field(default_factory=set[str])
 
     @classmethod
@@ -45,9 +47,9 @@ class Services:
         return cls(settings, store, Reports(lists), changes, redis, signing_key, seal.secret_key(settings))
 
 
-def services(request: Request) -> Services:
-    """The application's services, as a dependency."""
-    found: Services = request.app.state.services
+def services(connection: HTTPConnection) -> Services:
+    """The application's services, as a dependency of requests and websockets."""
+    found: Services = connection.app.state.services
     return found
 
 

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from nebulous import __version__, contexts
 from nebulous.errors import (
@@ -31,6 +31,7 @@ from nebulous.errors import (
     Unavailable,
 )
 from nebulous.logs import PATIENCE, SILENCE, LogFollow
+from nebulous.remote import RemoteExecution
 from nebulous.watches import Watch
 
 # httpx imports its own command line when it can (rich, pygments, click: 0.2 s), and does without when not.
@@ -41,6 +42,8 @@ Json = dict[str, Any]
 
 CONNECT_TIMEOUT = timedelta(seconds=5)
 READ_TIMEOUT = timedelta(seconds=30)
+FILES_TIMEOUT = timedelta(minutes=5)  # without a byte, while a large folder is packed or a slow disk is written
+LONGEST_URL = 200_000
 #: Pauses before the repetitions of one request.
 PAUSES = (0.2, 0.5, 1.0)
 LONGEST_PAUSE = 5.0  # seconds; a server that asks for more is reported instead
@@ -230,6 +233,73 @@ class Api:
         """
         query = {"owner": place.owner, "dry_run": True, "assume": list(assume) or None}
         return _decoded(self._send("PUT", place.path, query, document))
+
+    def execute(self, place: Place, argv: list[str], terminal: tuple[int, int] | None = None) -> RemoteExecution:
+        """Run a further command in a container.
+
+        Args:
+            place: The container.
+            argv: Program and arguments.
+            terminal: Rows and columns of the terminal that it gets; None gives it none, and stderr apart.
+
+        Raises:
+            Unreachable: No answer. NebulousError: from `output()` of what is returned, if the API refuses.
+        """
+        from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus
+        from websockets.sync.client import connect
+
+        query: list[tuple[str, Any]] = [("command", word) for word in argv]
+        query += [("owner", place.owner)] if place.owner else []
+        query += [("tty", "true"), ("rows", terminal[0]), ("cols", terminal[1])] if terminal else []
+        url = f"{self.server.replace('http', 'ws', 1)}{place.path}/exec?{urlencode(query)}"
+        if len(url) > LONGEST_URL:
+            raise Rejected("the command is too long to travel", "pass what is long on standard input: -i")
+        token = self._http.headers.get("Authorization")
+        try:
+            connection = connect(
+                url,
+                additional_headers={"Authorization": token} if token else None,
+                user_agent_header=self._http.headers["User-Agent"],
+                compression=None,
+                ping_timeout=None,
+                proxy=None if contexts.is_loopback(self.server) else True,
+                open_timeout=READ_TIMEOUT.total_seconds(),
+            )
+        except InvalidStatus as error:
+            what = f"{self.server} answered {error.response.status_code} {error.response.reason_phrase}"
+            raise _class_for(error.response.status_code)(
+                what, "does a Nebulous API that knows exec run there?"
+            ) from error
+        except (OSError, InvalidHandshake, InvalidMessage) as error:
+            raise self._unreachable(error) from error
+        return RemoteExecution(connection)
+
+    def stat(self, place: Place, path: str) -> Json:
+        """What is at a path in a container: kind (file, folder, other, dangling), link, size, mode, modified_at.
+
+        Raises:
+            NotFound: Nothing, or there is no such container.
+        """
+        return _decoded(self._send("GET", f"{place.path}/files", {"owner": place.owner, "path": path, "stat": "true"}))
+
+    def read_files(self, place: Place, path: str) -> AbstractContextManager[Iterator[bytes]]:
+        """A tar archive of what is at a path in a container, as it comes; its first entry has the path's last name."""
+        return self._stream(f"{place.path}/files", {"owner": place.owner, "path": path}, FILES_TIMEOUT)
+
+    def write_files(self, place: Place, path: str, archive: Iterator[bytes]) -> None:
+        """Unpack a tar archive in a folder of a container; never repeated by itself.
+
+        Raises:
+            NotFound: There is no such folder. Rejected: something does not fit, or no space is left.
+        """
+        query = _given({"owner": place.owner, "path": path})
+        limits = httpx.Timeout(FILES_TIMEOUT.total_seconds(), connect=CONNECT_TIMEOUT.total_seconds())
+        kind = {"Content-Type": "application/x-tar"}
+        try:
+            url = f"{place.path}/files"
+            self._checked(self._http.put(url, params=query, content=archive, headers=kind, timeout=limits))
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
 
     def _send(self, method: str, path: str, query: Json, body: Json | None = None) -> httpx.Response:
         """One request, repeated with the same key while the server is out of reach or says 503.

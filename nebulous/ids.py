@@ -28,7 +28,7 @@ LOCAL_ORGANIZATION = "local"
 
 NAME = re.compile(r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?\Z", re.IGNORECASE | re.ASCII)
 RESERVED_NAMES = frozenset(
-    ("logs", "exec", "events", "stats", "stop", "start", "restart", "messages", "scale", "search")
+    ("logs", "exec", "files", "events", "stats", "stop", "start", "restart", "messages", "scale", "search")
 )
 
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # no 0/o, 1/l/i: ids are read aloud and typed

@@ -2,8 +2,9 @@
 
 The reader (the API) pushes a `SessionRequest` onto the list of the platform's queue and renews a lease; the
 worker of that queue (`worker/sessions.py`) relays into a stream of the session: first `hello` with where it
-begins, then chunks with their byte offsets, then `end` or `failed`. The stream holds `WINDOW` chunks at most:
-a slow reader slows the relay and fills no memory. Every key expires, so that whoever dies leaves nothing.
+begins, then chunks with their byte offsets, then `end` or `failed`. What the reader says goes the other way through
+a second stream: chunks, terminal sizes, the end of input. Each stream holds `WINDOW` entries at most: a slow side
+slows the other and fills no memory. Every key expires, so that whoever dies leaves nothing.
 """
 
 from __future__ import annotations
@@ -24,15 +25,14 @@ from redis.exceptions import RedisError
 from nebulous import ids
 from nebulous.errors import BY_TYPE, NebulousError, Unavailable
 from nebulous.models.base import Record
+from nebulous.tasks import end
+from nebulous.windows import STREAM_S, Entry, Inlet, Outlet
 
 CHUNK_BYTES = 64 * 1024
-WINDOW = 32  # chunks not yet read; 2 MB a session
 LEASE_S = 15
 LEASE_RENEWAL_S = 4.0
-STREAM_S = 60  # a stream outlives its last writer or reader by this much
 ALIVE_S = 6  # the relay's sign of life, renewed every second
 TAKEN_WITHIN_S = 5.0  # else no worker serves the queue
-READ_BLOCK_MS = 1000
 REQUESTS_KEPT = 1000
 REQUESTS_S = 60
 CONNECTIONS = 2000
@@ -47,17 +47,26 @@ class SessionRequest(Record):
     """What a reader asks of the worker that serves a platform's queue."""
 
     id: str = Field(default_factory=ids.new_id)
-    kind: Literal["logs", "tail"] = "logs"  # tail: only say, in `hello`, where the last lines begin
+    #: tail: only say, in `hello`, where the last lines begin; stat: one chunk, JSON; read, write: a tar archive
+    kind: Literal["logs", "tail", "exec", "stat", "read", "write"] = "logs"
     key: str  # the rental's
     follow: bool = False
     offset: int = 0  # bytes to leave out
     tail: int = 0  # lines
+    argv: list[str] = []  # of exec
+    terminal: tuple[int, int] | None = None  # rows and columns; None: none, and stderr apart
+    path: str = ""  # of stat, read, write
     expires_at: float = Field(default_factory=lambda: time.time() + TAKEN_WITHIN_S)  # nobody waits after this
 
     @property
     def stream(self) -> str:
         """What the relay writes."""
         return f"session:{self.id}"
+
+    @property
+    def inbox(self) -> str:
+        """What the reader writes."""
+        return f"session:{self.id}:in"
 
     @property
     def lease(self) -> str:
@@ -98,6 +107,16 @@ class Chunk:
 
     offset: int
     data: bytes
+    channel: int = 1  # of exec: 1 stdout, 2 stderr
+
+
+@dataclass(frozen=True)
+class Input:
+    """What the reader says: bytes, the end of all bytes, or a terminal's new rows and columns."""
+
+    data: bytes = b""
+    end: bool = False
+    terminal: tuple[int, int] | None = None
 
 
 _leaving: set[asyncio.Task[None]] = set()  # the event loop itself keeps only weak references
@@ -111,8 +130,11 @@ class Session:
         self._queue = queue
         self._request = request
         self._renewal: asyncio.Task[None] | None = None
-        self._last: bytes | str = "0"
+        self._inlet = Inlet(redis, request.stream)
+        self._outlet = Outlet(redis, request.inbox)
+        self._sent = 0
         self.hello = Hello(0)
+        self.exit_code: int | None = None  # of exec, once `chunks` has ended
 
     async def __aenter__(self) -> Self:
         """Ask, and wait until a worker answers.
@@ -150,13 +172,36 @@ class Session:
                 yield Chunk(offset, b"")
             for _, fields in entries:
                 if b"end" in fields:
+                    self.exit_code = int(fields[b"exit"]) if b"exit" in fields else None
                     return
                 chunk = _chunk(fields)
                 if chunk.offset != offset:
                     raise SessionLost(f"bytes {offset} to {chunk.offset} were lost on the way")
                 yield chunk
                 offset += len(chunk.data)
-            await self._forget([entry for entry, _ in entries])
+            await self._inlet.forget(entries)
+
+    async def send(self, data: bytes) -> None:
+        """Give the other end bytes, once it has taken enough of those before."""
+        for at in range(0, len(data), CHUNK_BYTES):
+            piece = data[at : at + CHUNK_BYTES]
+            await self._say({"at": self._sent, "data": piece})
+            self._sent += len(piece)
+
+    async def end_input(self) -> None:
+        """Say that there are no more bytes."""
+        await self._say({"end": 1})
+
+    async def resize(self, rows: int, cols: int) -> None:
+        """Say that the terminal has another size."""
+        await self._say({"terminal": f"{rows},{cols}"})
+
+    async def _say(self, fields: dict[str, Any]) -> None:
+        try:
+            await self._outlet.room()
+            await self._outlet.add(fields)
+        except RedisError as error:
+            raise _redis_gone(error) from error
 
     async def _ask(self) -> None:
         waiting = requests_key(self._queue)
@@ -168,9 +213,8 @@ class Session:
             await pipe.execute()
 
     async def _greeted(self) -> None:
-        while time.time() < self._request.expires_at:
-            for entry, fields in await self._fetch(count=1):
-                self._last = entry
+        while time.time() < self._request.expires_at or await self._redis.exists(self._request.alive):
+            for _, fields in await self._inlet.fetch(count=1):
                 _raise_failure(fields)
                 self.hello = Hello(int(fields[b"hello"]), int(fields[b"lines"]))
                 return
@@ -184,49 +228,37 @@ class Session:
                 async with self._redis.pipeline(transaction=False) as pipe:
                     pipe.set(self._request.lease, b"1", ex=LEASE_S)
                     pipe.expire(self._request.stream, STREAM_S)
+                    pipe.expire(self._request.inbox, STREAM_S)
                     await pipe.execute()
 
-    async def _read(self) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    async def _read(self) -> list[Entry]:
         try:
-            entries = await self._fetch(count=WINDOW)
+            entries = await self._inlet.fetch()
             if not entries and not await self._redis.exists(self._request.alive):
-                entries = await self._fetch(count=WINDOW)  # it may have ended in between
+                entries = await self._inlet.fetch()  # it may have ended in between
                 if not entries:
                     raise SessionLost(f"the worker of queue {self._queue!r} went away")
         except RedisError as error:
             raise _redis_gone(error) from error
-        if entries:
-            self._last = entries[-1][0]
         return entries
-
-    async def _fetch(self, count: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        streams: dict[Any, Any] = {self._request.stream: self._last}
-        reply: Any = await self._redis.xread(streams, count=count, block=READ_BLOCK_MS)
-        return reply[0][1] if reply else []
-
-    async def _forget(self, entries: list[bytes]) -> None:
-        """Make room for the relay: what our own reader has taken is gone."""
-        if entries:
-            with contextlib.suppress(RedisError):
-                await self._redis.xdel(self._request.stream, *entries)
 
     async def _close(self) -> None:
         """Let the relay know that nobody reads; a task of its own, because we may be in the midst of a cancel."""
-        if self._renewal:
-            self._renewal.cancel()
         leaving = asyncio.create_task(self._leave())
         _leaving.add(leaving)
         leaving.add_done_callback(_leaving.discard)
         await asyncio.shield(leaving)
 
     async def _leave(self) -> None:
+        if self._renewal:
+            await end(self._renewal)
         with contextlib.suppress(RedisError):
-            await self._redis.delete(self._request.lease, self._request.stream)
+            await self._redis.delete(self._request.lease, self._request.stream, self._request.inbox)
 
 
 def _chunk(fields: dict[bytes, bytes]) -> Chunk:
     _raise_failure(fields)
-    return Chunk(int(fields[b"at"]), fields[b"data"])
+    return Chunk(int(fields[b"at"]), fields[b"data"], int(fields.get(b"channel", 1)))
 
 
 def _raise_failure(fields: dict[bytes, bytes]) -> None:
@@ -246,7 +278,8 @@ class Relay:
     def __init__(self, redis: Redis, request: SessionRequest) -> None:
         self._redis = redis
         self._request = request
-        self._unread = 0
+        self._outlet = Outlet(redis, request.stream)
+        self._inlet = Inlet(redis, request.inbox)
         self._offset = 0
 
     async def wanted(self) -> bool:
@@ -260,33 +293,44 @@ class Relay:
     async def hello(self, hello: Hello) -> None:
         """Begin at this offset."""
         self._offset = hello.offset
-        await self._add({"hello": hello.offset, "lines": hello.lines})
+        await self._outlet.add({"hello": hello.offset, "lines": hello.lines})
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes, channel: int = 1) -> None:
         """Write a chunk once there is room for it."""
-        pause_s = 0.01
-        while self._unread >= WINDOW:
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, 0.2)
-            self._unread = int(await self._redis.xlen(self._request.stream))
-        await self._add({"at": self._offset, "data": data})
+        await self._outlet.room()
+        await self._outlet.add({"at": self._offset, "data": data, "channel": channel})
         self._offset += len(data)
 
-    async def end(self) -> None:
-        """Say that there is no more."""
-        await self._add({"end": 1})
+    async def end(self, exit_code: int | None = None) -> None:
+        """Say that there is no more, and how the command ended if there was one."""
+        await self._outlet.add({"end": 1} if exit_code is None else {"end": 1, "exit": exit_code})
 
     async def fail(self, error: NebulousError) -> None:
         """Hand the reader the platform's words."""
         about = {"type": error.type, "message": error.message, "hint": error.hint}
-        await self._add({"failed": json.dumps(about)})
+        await self._outlet.add({"failed": json.dumps(about)})
 
-    async def _add(self, fields: dict[Any, Any]) -> None:
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.xadd(self._request.stream, fields)
-            pipe.expire(self._request.stream, STREAM_S)
-            pipe.xlen(self._request.stream)
-            *_, self._unread = await pipe.execute()
+    async def inputs(self) -> AsyncGenerator[Input]:
+        """Yield what the reader says, in order and without gaps; never ends by itself.
+
+        Raises:
+            SessionLost: Something was lost on the way.
+        """
+        received = 0
+        while True:
+            entries = await self._inlet.fetch()
+            for _, fields in entries:
+                if b"terminal" in fields:
+                    rows, _, cols = fields[b"terminal"].partition(b",")
+                    yield Input(terminal=(int(rows), int(cols)))
+                elif b"end" in fields:
+                    yield Input(end=True)
+                elif int(fields[b"at"]) != received:
+                    raise SessionLost(f"bytes {received} to {int(fields[b'at'])} were lost on the way")
+                else:
+                    received += len(fields[b"data"])
+                    yield Input(fields[b"data"])
+            await self._inlet.forget(entries)
 
 
 async def last_lines(source: AsyncIterator[bytes], count: int) -> Hello:

@@ -24,7 +24,8 @@ import pytest
 from tests.dockerd import Dockerd, answers, dockerd, why_not
 
 USERS_OWN = "unix:///var/run/docker.sock"
-APPLETS = "sh cat cut dd echo env false grep head httpd id kill ls mkdir nc printf seq sleep tail timeout true yes"
+APPLETS = """sh cat cut dd echo env false grep head httpd id kill ls mkdir nc printf pwd rm seq sleep stty tail
+ timeout true wc yes"""
 PATH = "/bin:/usr/bin"
 
 

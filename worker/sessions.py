@@ -1,4 +1,7 @@
-"""The worker's end of the session plane: takes the requests of one platform's queue and relays."""
+"""The worker's end of the session plane: takes the requests of one platform's queue and relays.
+
+What is done for each kind of request: `session_logs.py`, `session_exec.py`, `session_files.py`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -16,7 +19,10 @@ from redis.exceptions import RedisError
 from activities.platforms.base import Platform
 from nebulous.errors import NebulousError, NotFound, RateLimited, Unavailable
 from nebulous.models.platforms import Instance
-from nebulous.sessions import CHUNK_BYTES, Hello, Relay, SessionRequest, last_lines, requests_key
+from nebulous.sessions import Relay, SessionRequest, requests_key
+from nebulous.tasks import end
+from worker import session_exec, session_files, session_logs
+from worker.session_task import Task
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +30,16 @@ POP_S = 2
 REDIS_PAUSE_S = 0.5
 CHECK_S = 1.0  # between two looks whether somebody still reads
 SESSIONS_AT_ONCE = 256
-READ_AHEAD = 64  # pieces from the platform that wait to be sent
 
-#: What was read, then how it ended: None or the error.
-Pieces = asyncio.Queue[bytes | Exception | None]
+#: What to do for a request, by its kind; gives a command's exit code, if there is one.
+KINDS: dict[str, Callable[[Task], Awaitable[int | None]]] = {
+    "logs": session_logs.relay,
+    "tail": session_logs.measure,
+    "exec": session_exec.relay,
+    "stat": session_files.stat,
+    "read": session_files.read,
+    "write": session_files.write,
+}
 
 
 class SessionRelay:
@@ -48,9 +60,7 @@ class SessionRelay:
                     self._running.add(task)
                     task.add_done_callback(self._running.discard)
         finally:
-            for task in self._running:
-                task.cancel()
-            await asyncio.gather(*self._running, return_exceptions=True)
+            await end(*self._running)
 
     async def _next(self) -> SessionRequest | None:
         try:
@@ -74,8 +84,7 @@ class SessionRelay:
         try:
             await asyncio.wait({work, wanted}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            work.cancel()
-            wanted.cancel()
+            await end(work, wanted)
             results = await asyncio.gather(work, wanted, return_exceptions=True)
             with contextlib.suppress(RedisError):
                 await self._redis.delete(request.alive)  # a reader that got no `end` looks for us
@@ -93,68 +102,20 @@ class SessionRelay:
         try:
             if len(self._running) > SESSIONS_AT_ONCE:
                 raise RateLimited(f"{SESSIONS_AT_ONCE} sessions are open on this worker", "close some, or try again")
-            await self._relay_logs(relay, request)
+            task = Task(self._platform, await self._instance(request.key), relay, request)
+            exit_code = await KINDS[request.kind](task)
         except NebulousError as error:
             await relay.fail(error)
         except (RedisError, asyncio.CancelledError):
             raise
         except Exception as error:
-            await relay.fail(Unavailable(f"the worker could not read the logs: {error}", "its own log says more"))
+            await relay.fail(Unavailable(f"the worker could not do this: {error}", "its own log says more"))
             raise
         else:
-            await relay.end()
-
-    async def _relay_logs(self, relay: Relay, request: SessionRequest) -> None:
-        instance = await self._instance(request.key)
-        if request.kind == "tail":
-            return await relay.hello(await last_lines(self._platform.logs(instance), request.tail))
-        await relay.hello(Hello(request.offset))
-        pieces: Pieces = asyncio.Queue(READ_AHEAD)
-        reading = asyncio.create_task(self._read_ahead(instance, request.follow, request.offset, pieces))
-        try:
-            await _forward(pieces, relay)
-        finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            await relay.end(exit_code)
 
     async def _instance(self, key: str) -> Instance:
         found = await self._platform.find(key)
         if not found:
             raise NotFound(f"nothing is rented under {key!r} any more")
         return found[0]
-
-    async def _read_ahead(self, instance: Instance, follow: bool, skip: int, pieces: Pieces) -> None:
-        """Read the output from byte `skip` on (platforms stream it whole); put how it ended last."""
-        source = cast(AsyncGenerator[bytes], self._platform.logs(instance, follow=follow))
-        try:
-            async with contextlib.aclosing(source):
-                async for data in _without(source, skip):
-                    await pieces.put(data)
-        except Exception as error:
-            await pieces.put(error)
-        else:
-            await pieces.put(None)
-
-
-async def _without(source: AsyncIterator[bytes], skip: int) -> AsyncIterator[bytes]:
-    async for data in source:
-        kept, skip = data[skip:], max(0, skip - len(data))
-        if kept:
-            yield kept
-
-
-async def _forward(pieces: Pieces, relay: Relay) -> None:
-    """Send what has come; small writes gather by themselves while Redis or the reader is slower."""
-    piece = await pieces.get()
-    while isinstance(piece, bytes):
-        batch = bytearray(piece)
-        piece = b""
-        while isinstance(piece, bytes) and len(batch) < CHUNK_BYTES and not pieces.empty():
-            piece = pieces.get_nowait()
-            batch += piece if isinstance(piece, bytes) else b""
-        for at in range(0, len(batch), CHUNK_BYTES):
-            await relay.send(bytes(batch[at : at + CHUNK_BYTES]))
-        if isinstance(piece, bytes):
-            piece = await pieces.get()
-    if piece is not None:
-        raise piece

@@ -8,11 +8,12 @@ against every platform.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from nebulous.models.containers import Launch
-from nebulous.models.platforms import Feature, Instance, Offer
+from nebulous.models.platforms import Feature, Instance, Offer, PathStat
 
 #: Called with the words that `describe` shows while something long goes on, for example `pulling 42 %`.
 Progress = Callable[[str], None]
@@ -136,4 +137,99 @@ class Watches(Protocol):
 
     def watch(self) -> AsyncIterator[Instance]:
         """Yield each instance of ours as it changes, within milliseconds; ends or raises when the stream breaks."""
+        ...
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a terminal, in characters."""
+
+    rows: int = 24
+    cols: int = 80
+
+
+STDOUT, STDERR = 1, 2  # channels of a command's output; with a terminal all of it is STDOUT
+
+#: As shells have it: there is no such program; there is, and it cannot be executed.
+NO_PROGRAM, NOT_EXECUTABLE = 127, 126
+
+
+class Execution(Protocol):
+    """A further command in an instance."""
+
+    def output(self) -> AsyncIterator[tuple[int, bytes]]:
+        """Yield (channel, data) as it is written, at the reader's pace, until the command has ended.
+
+        Raises:
+            Unavailable: The connection broke, so that there may be more.
+        """
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Give it input, at its pace; what it does not want any more is dropped."""
+        ...
+
+    async def end_input(self) -> None:
+        """Let it read the end of its input."""
+        ...
+
+    async def resize(self, size: Size) -> None:
+        """Tell it that its terminal has another size; without a terminal nothing happens."""
+        ...
+
+    async def exit_code(self) -> int:
+        """How it ended, once `output` is exhausted; NO_PROGRAM and NOT_EXECUTABLE when it never began."""
+        ...
+
+
+@runtime_checkable
+class Executes(Protocol):
+    """A platform that runs further commands in an instance (Feature.EXEC)."""
+
+    def execute(
+        self, instance: Instance, argv: list[str], size: Size | None = None
+    ) -> AbstractAsyncContextManager[Execution]:
+        """Run a command beside the container's own, with its environment and folder, as long as the block lasts.
+
+        Leaving the block earlier ends the command. A program that is not there is no error here: it says so on
+        STDERR and has the exit code NO_PROGRAM.
+
+        Args:
+            instance: Where.
+            argv: Program and arguments.
+            size: Of the terminal that it gets; None gives it none, and stderr apart.
+
+        Raises:
+            Conflict: The container's own command does not run. NotFound: the instance is gone.
+        """
+        ...
+
+
+@runtime_checkable
+class KeepsFiles(Protocol):
+    """A platform that copies files (Feature.FILES); paths that are not absolute begin where the command starts."""
+
+    async def stat(self, instance: Instance, path: str) -> PathStat:
+        """Tell what is at a path.
+
+        Raises:
+            NotFound: Nothing, or the instance is gone.
+        """
+        ...
+
+    def read_files(self, instance: Instance, path: str) -> AsyncIterator[bytes]:
+        """Stream a tar archive of what is at the path; its first entry has the path's last name.
+
+        Raises:
+            NotFound: Nothing is there. Unavailable: it broke off.
+        """
+        ...
+
+    async def write_files(self, instance: Instance, path: str, archive: AsyncIterator[bytes]) -> None:
+        """Unpack a tar archive in the folder at the path, over what is there.
+
+        Raises:
+            NotFound: There is no such folder. Rejected: it is none, a folder would replace a file or the other way
+            round, an entry leads out of it, or no space is left.
+        """
         ...

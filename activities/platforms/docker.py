@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import posixpath
 import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -17,15 +18,16 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-from activities.platforms.base import Ask, Command, Progress
-from activities.runtimes import docker_config, docker_gpus
+from activities.platforms.base import Ask, Command, Progress, Size
+from activities.runtimes import docker_config, docker_exec, docker_files, docker_gpus
 from activities.runtimes.docker import DockerRuntime, Login
 from activities.runtimes.docker_engine import Engine, part
+from activities.runtimes.docker_exec import DockerExecution
 from activities.runtimes.docker_networks import Locks, Networks
 from nebulous.errors import AuthFailed, Conflict, NotFound, OutOfCapacity, Rejected, Unavailable
 from nebulous.ids import TAG_GPUS, TAG_ID, TAG_INSTALL, TAG_KEY
 from nebulous.models.containers import Launch
-from nebulous.models.platforms import Feature, Instance, InstanceState, Offer
+from nebulous.models.platforms import Feature, Instance, InstanceState, Offer, PathStat
 
 #: How long a listing believes that an exited container has not been started and ended again unseen.
 ENDED_FRESH_S = 60.0
@@ -44,10 +46,10 @@ class _Ended:
 
 
 class DockerPlatform:
-    """The containers of one Engine, free of charge; implements `Platform` and `Watches`."""
+    """The containers of one Engine, free of charge; implements `Platform`, `Watches`, `Executes`, `KeepsFiles`."""
 
     type = "docker"
-    features = frozenset({Feature.PULL_FIRST, Feature.LOGS, Feature.WATCH})
+    features = frozenset({Feature.PULL_FIRST, Feature.LOGS, Feature.WATCH, Feature.EXEC, Feature.FILES})
     simulated = False
     busy_interval = 5.0  # exits are pushed; listing is the safety net, and cheap
     idle_interval = 30.0
@@ -190,6 +192,30 @@ class DockerPlatform:
         """Stream both outputs, over all runs of the command, in the order in which the Engine got them."""
         return self._runtime.logs(instance.id, follow, tail)
 
+    @asynccontextmanager
+    async def execute(
+        self, instance: Instance, argv: list[str], size: Size | None = None
+    ) -> AsyncGenerator[DockerExecution]:
+        """Run a further command in the container."""
+        await self._inspect(instance)  # what is not there must not be so because this is another Engine
+        async with docker_exec.executing(self._runtime.engine, instance.id, argv, size) as execution:
+            yield execution
+
+    async def stat(self, instance: Instance, path: str) -> PathStat:
+        """Look at a path in the container."""
+        return await docker_files.stat(self._runtime.engine, instance.id, await self._path(instance, path))
+
+    async def read_files(self, instance: Instance, path: str) -> AsyncGenerator[bytes]:
+        """Stream an archive out of the container."""
+        source = docker_files.read(self._runtime.engine, instance.id, await self._path(instance, path))
+        async with aclosing(source):
+            async for data in source:
+                yield data
+
+    async def write_files(self, instance: Instance, path: str, archive: AsyncIterator[bytes]) -> None:
+        """Unpack an archive in the container."""
+        await docker_files.write(self._runtime.engine, instance.id, await self._path(instance, path), archive)
+
     async def close(self) -> None:
         """Let go of connections."""
         await self._runtime.engine.close()
@@ -242,6 +268,11 @@ class DockerPlatform:
         async with self._locks.hold("gpus"):
             here, holders = await asyncio.gather(docker_gpus.inventory(), self._runtime.list(TAG_GPUS))
             yield docker_gpus.pick(offer.accelerator_count, offer.accelerator, here, holders)
+
+    async def _path(self, instance: Instance, path: str) -> str:
+        """Relative paths begin where the command does."""
+        seen = await self._inspect(instance)
+        return posixpath.join(seen["Config"].get("WorkingDir") or "/", path)
 
     async def _inspect(self, instance: Instance) -> Mapping[str, Any]:
         """Inspect, and let "not found" stand only if this is the Engine that it was rented from."""

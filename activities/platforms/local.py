@@ -11,26 +11,29 @@ that what was rented before can be given back after.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
-from activities.platforms.base import Ask, Command, Progress
+from activities.platforms import local_files
+from activities.platforms.base import Ask, Command, Progress, Size
 from activities.platforms.local_folder import CHUNK_BYTES, KEY, Folder, now, seek_tail, store_id, unusable
 from activities.platforms.local_gpus import installed
 from activities.runtimes import process
+from activities.runtimes.executions import LocalExecution, executing
 from nebulous import catalog
 from nebulous.errors import NotFound, Rejected, Unavailable
 from nebulous.models.containers import Launch
-from nebulous.models.platforms import Feature, Instance, InstanceState, Offer
+from nebulous.models.platforms import Feature, Instance, InstanceState, Offer, PathStat
 
-FEATURES = frozenset({Feature.LOGS, Feature.NO_IMAGE})
+FEATURES = frozenset({Feature.LOGS, Feature.NO_IMAGE, Feature.EXEC, Feature.FILES})
 FOLLOW_EVERY_S = 0.1
 OVER = frozenset({InstanceState.EXITED, InstanceState.PREEMPTED, InstanceState.DELETING})
 DELETE_ROUNDS = 5
 
 
 class LocalPlatform:
-    """Runs commands on this host; implements `Platform`."""
+    """Runs commands on this host; implements `Platform`, `Executes` and `KeepsFiles`."""
 
     type = "local"
     simulated = False
@@ -161,8 +164,35 @@ class LocalPlatform:
                 elif not (over := await self._over(instance.key)):
                     await asyncio.sleep(FOLLOW_EVERY_S)
 
+    @asynccontextmanager
+    async def execute(
+        self, instance: Instance, argv: list[str], size: Size | None = None
+    ) -> AsyncGenerator[LocalExecution]:
+        """Run a further command with the environment and folder of the container's own."""
+        folder = await self._folder_of(instance)
+        async with executing(await asyncio.to_thread(folder.companion, argv, size)) as execution:
+            yield execution
+
+    async def stat(self, instance: Instance, path: str) -> PathStat:
+        """Look at a path of this host."""
+        return await asyncio.to_thread(local_files.stat, await self._path(instance, path), path)
+
+    async def read_files(self, instance: Instance, path: str) -> AsyncGenerator[bytes]:
+        """Pack what is at a path of this host."""
+        async with aclosing(local_files.read(await self._path(instance, path), path)) as archive:
+            async for data in archive:
+                yield data
+
+    async def write_files(self, instance: Instance, path: str, archive: AsyncIterator[bytes]) -> None:
+        """Unpack in a folder of this host."""
+        await local_files.write(await self._path(instance, path), path, archive)
+
     async def close(self) -> None:
         """There is nothing to let go of."""
+
+    async def _path(self, instance: Instance, path: str) -> Path:
+        """Relative paths begin where the command does."""
+        return (await asyncio.to_thread((await self._folder_of(instance)).work)) / path
 
     async def _over(self, key: str) -> bool:
         found = await self.find(key)

@@ -15,10 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
+from activities.platforms.base import Size
 from activities.runtimes import process
+from activities.runtimes.executions import Wanted
 from activities.runtimes.process import Order, Phase, RunState
 from nebulous import ids
-from nebulous.errors import NotFound, NotReady, Rejected, Unavailable
+from nebulous.errors import Conflict, NotFound, NotReady, Rejected, Unavailable
 from nebulous.models.base import Record
 from nebulous.models.containers import Launch
 from nebulous.models.platforms import Exit, Instance, InstanceState
@@ -143,14 +145,35 @@ class Folder:
             hint = "check the command: a list is executed as it is, a string runs in /bin/sh"
             raise Rejected(f"cannot run {argv[0]!r}: {problem}", hint)
 
-    def _order(self, argv: list[str], env: dict[str, str]) -> Order:
-        inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    def companion(self, argv: list[str], size: Size | None) -> Wanted:
+        """What it takes to run a further command beside the container's own.
+
+        Raises:
+            Conflict: That does not run.
+        """
+        for run in self.runs()[-1:]:
+            if (pid := process.command_of(run)) is not None:
+                return Wanted(argv, str(self.work()), run, pid, size)
+        raise Conflict(f"the command of {self.path.name!r} does not run", "start it: nebu start NAME")
+
+    def work(self) -> Path:
+        """Where the command starts; the command may have removed it.
+
+        Raises:
+            Unavailable: The disk is full or not ours to write.
+        """
         work = self.path / "work"
         try:
-            work.mkdir(exist_ok=True, mode=0o700)  # the command may have removed it
+            work.mkdir(exist_ok=True, mode=0o700)
         except OSError as error:
             raise unusable(work, error) from error
-        return Order(argv=argv, env={**inherited, **env}, cwd=str(work), log=str(self.log), veto=str(self._deleting))
+        return work
+
+    def _order(self, argv: list[str], env: dict[str, str]) -> Order:
+        inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        return Order(
+            argv=argv, env={**inherited, **env}, cwd=str(self.work()), log=str(self.log), veto=str(self._deleting)
+        )
 
     def mark_deleting(self) -> bool:
         """Forbid any further start; False when there is no folder. Needs no disk space."""

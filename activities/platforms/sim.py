@@ -24,8 +24,11 @@ A container's labels script what happens to it:
 staying: `exit_code: "1,1,0"` fails twice. `preempt_after` and `vanish_after` concern the first attempt, or as a
 comma list the first ones: what is recovered stays.
 
-`sim_script.py` reads the labels, `sim_offers.py` has the shelf, `sim_instances.py` the meaning of a row,
-`sim_world.py` the file.
+Further commands (`nebu exec`) are pretended too: `echo`, `cat`, `true`, `false`, `sleep N` and `exit N` behave,
+everything else says what it would run. There are no files to copy.
+
+`sim_exec.py` pretends commands, `sim_script.py` reads the labels, `sim_offers.py` has the shelf, `sim_instances.py`
+the meaning of a row, `sim_world.py` the file.
 """
 
 from __future__ import annotations
@@ -33,17 +36,19 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from activities.platforms import sim_script
-from activities.platforms.base import Ask, Command, Progress
+from activities.platforms.base import Ask, Command, Progress, Size
+from activities.platforms.sim_exec import SimExecution
 from activities.platforms.sim_instances import LONGEST_SHOWN, Rented
 from activities.platforms.sim_offers import FEATURES, Market
 from activities.platforms.sim_world import SimWorld
 from nebulous import ids
-from nebulous.errors import BY_TYPE, NebulousError, NotFound, QuotaExceeded, Unavailable
+from nebulous.errors import BY_TYPE, Conflict, NebulousError, NotFound, QuotaExceeded, Unavailable
 from nebulous.models.containers import Launch, shown_command
 from nebulous.models.platforms import Instance, InstanceState, Offer
 from nebulous.settings import SimSettings
@@ -58,7 +63,7 @@ T = TypeVar("T")
 
 
 class SimPlatform:
-    """A platform that pretends; implements `Platform`."""
+    """A platform that pretends; implements `Platform` and `Executes`."""
 
     features = FEATURES
     simulated = True
@@ -153,6 +158,16 @@ class SimPlatform:
             if len(text) > sent:
                 yield text[sent:].encode()
                 sent = len(text)
+
+    @asynccontextmanager
+    async def execute(
+        self, instance: Instance, argv: list[str], size: Size | None = None
+    ) -> AsyncGenerator[SimExecution]:
+        """Pretend to run a further command."""
+        state = self._see(await self._call(self._world.get, self.account, instance.id)).state
+        if state != InstanceState.RUNNING:
+            raise Conflict(f"simulated: the command of {instance.id!r} does not run: it is {state.value}")
+        yield SimExecution(argv, size)
 
     async def close(self) -> None:
         """Let go of the file."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-import struct
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -18,6 +17,7 @@ import aiohttp
 from aiodocker import Docker
 from aiodocker.exceptions import DockerContextError
 
+from activities.runtimes.docker_line import FRAME, Line
 from nebulous.errors import AuthFailed, Conflict, NebulousError, NotFound, Rejected, Unavailable
 
 #: The newest API version that our tests ran against; a newer Engine is spoken to in this one if it still can.
@@ -30,7 +30,6 @@ LET_US_IN = (
     "add this user to the group docker (sudo usermod -aG docker $USER, then log in again) or set NEBU_DOCKER_HOST"
 )
 
-_FRAME = struct.Struct(">BxxxL")  # stream, three zeros, length: docs.docker.com/engine/api, ContainerAttach
 _BY_STATUS: dict[int, type[NebulousError]] = {
     400: Rejected,
     401: AuthFailed,
@@ -95,8 +94,8 @@ class Engine:
         Raises:
             Unavailable: The connection broke before that.
         """
-        async with self._stream(method, path, params, headers) as content:
-            async for line in content:
+        async with self._stream(method, path, params, headers) as response:
+            async for line in response.content:
                 if line.strip():
                     yield json.loads(line)
 
@@ -106,12 +105,47 @@ class Engine:
         Raises:
             Unavailable: The connection broke before the Engine ended the stream.
         """
-        async with self._stream("GET", path, params) as content:
+        async with self._stream("GET", path, params) as response:
             waiting = bytearray()
-            async for piece in content.iter_any():
+            async for piece in response.content.iter_any():
                 waiting += piece
                 if payload := _unframe(waiting):
                     yield payload
+
+    async def head(self, path: str, params: Params) -> Mapping[str, str]:
+        """The headers of what is there."""
+        async with self._stream("HEAD", path, params) as response:
+            return dict(response.headers)
+
+    async def download(self, path: str, params: Params) -> AsyncGenerator[bytes]:
+        """Stream a body as it comes.
+
+        Raises:
+            Unavailable: The connection broke before the Engine ended the stream.
+        """
+        async with self._stream("GET", path, params) as response:
+            async for piece in response.content.iter_any():
+                yield piece
+
+    async def upload(self, path: str, params: Params, source: AsyncIterator[bytes]) -> None:
+        """Send a body as it comes, and wait until the Engine has taken it.
+
+        Raises:
+            NebulousError: What the Engine says, or what `source` raised.
+        """
+        body = _Body(source)
+        try:
+            async with self._stream("PUT", path, params, {"Content-Type": "application/x-tar"}, body.pieces()):
+                pass
+        except NebulousError as error:
+            raise (body.failure or error) from error
+
+    @asynccontextmanager
+    async def upgraded(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[Line]:
+        """Hand over a connection of its own for raw bytes both ways; closed after the block."""
+        headers = {"Connection": "Upgrade", "Upgrade": "tcp"}
+        async with self._stream("POST", path, {}, headers, json.dumps(body)) as response:
+            yield Line(response)
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -138,19 +172,25 @@ class Engine:
 
     @asynccontextmanager
     async def _stream(
-        self, method: str, path: str, params: Params, headers: Mapping[str, str] | None = None
-    ) -> AsyncGenerator[aiohttp.StreamReader]:
+        self,
+        method: str,
+        path: str,
+        params: Params,
+        headers: Mapping[str, str] | None = None,
+        body: str | AsyncIterator[bytes] | None = None,
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
         """Open a stream on a connection of its own: a hundred followers must not starve a delete."""
         docker = self._connect()
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
+        kind = {"Content-Type": "application/json"} if isinstance(body, str) else {}
         try:
             with self._translated():
                 url = await self._url(docker, path)
                 async with docker.session.request(
-                    method, url, params=params, headers=headers, timeout=timeout
+                    method, url, params=params, headers={**kind, **(headers or {})}, data=body, timeout=timeout
                 ) as response:
                     await _check(response)
-                    yield response.content
+                    yield response
         finally:
             await docker.close()
 
@@ -194,6 +234,22 @@ class Engine:
         return Unavailable(f"Docker does not answer at {self.address}" + (f": {why}" if why else ""), START_IT)
 
 
+class _Body:
+    """A request's body that remembers why it could not be read to its end."""
+
+    def __init__(self, source: AsyncIterator[bytes]) -> None:
+        self._source = source
+        self.failure: NebulousError | None = None
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        try:
+            async for piece in self._source:
+                yield piece
+        except NebulousError as error:
+            self.failure = error
+            raise OSError(error.message) from error  # breaks the request off, so that no half passes for a whole
+
+
 def negotiated(version: Mapping[str, Any]) -> str:
     """The API version to speak: the newest that we know, within what the Engine can.
 
@@ -230,12 +286,12 @@ async def _check(response: aiohttp.ClientResponse) -> None:
 def _unframe(waiting: bytearray) -> bytes:
     """Take all whole frames off the front and return what they carry."""
     payload, position = bytearray(), 0
-    while len(waiting) - position >= _FRAME.size:
-        _, length = _FRAME.unpack_from(waiting, position)
-        end = position + _FRAME.size + length
+    while len(waiting) - position >= FRAME.size:
+        _, length = FRAME.unpack_from(waiting, position)
+        end = position + FRAME.size + length
         if len(waiting) < end:
             break
-        payload += waiting[position + _FRAME.size : end]
+        payload += waiting[position + FRAME.size : end]
         position = end
     del waiting[:position]
     return bytes(payload)

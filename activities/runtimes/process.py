@@ -108,6 +108,12 @@ def look(run: Path) -> RunState:
     return _exited(_read(run, "exit") or _lost(run))
 
 
+def command_of(run: Path) -> int | None:
+    """The process id of the run's command, as long as it runs."""
+    started = _read(run, "started")
+    return int(started["pid"]) if started and _alive(started) else None
+
+
 async def stop(run: Path, grace_s: float) -> None:
     """End the run: SIGTERM to its group, SIGKILL to what is left after the grace. Idempotent.
 

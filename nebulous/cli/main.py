@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from nebulous import __version__
-from nebulous.cli import failures
+from nebulous.cli import failures, passing
 from nebulous.errors import NebulousError
 
 EPILOG = "Begin with `nebu serve`, then: nebu create container --name hello --cmd 'echo hello'"
@@ -32,6 +32,8 @@ VERBS: dict[str, dict[str, str]] = {
         "get": "List what there is, or show one.",
         "describe": "Everything about one: where it runs, what was tried, what happened.",
         "logs": "Print what the command wrote; -f follows it.",
+        "exec": "Run a command in a running container; -it for a shell.",
+        "cp": "Copy files and folders into and out of a container.",
         "events": "Print what happened.",
         "watch": "Print what there is, then a line for each change, until Ctrl-C; as get -w.",
         "wait": "Wait until it has finished, or for a status.",
@@ -97,7 +99,7 @@ class Verbs(TyperGroup):
 
 def main(argv: list[str] | None = None) -> None:
     """Run `nebu`; ends the process."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = passing.marked(list(sys.argv[1:] if argv is None else argv))
     own = words[: words.index("--")] if "--" in words else words
     if "--debug" in own:  # people add it at the end of the line that failed, where a group takes no option
         words.remove("--debug")
@@ -153,12 +155,14 @@ def ending(function: Callable[..., Any]) -> Callable[..., None]:
 
 def _load(verb: str) -> Any:  # noqa: ANN401 - a command, whose type has moved between versions of typer
     """Import a verb: a module with `command`, or with `commands` for a verb that has verbs of its own."""
+    kind: Any = None
     if verb in VERBS[SERVER]:
         from nebulous.cli.server import command
 
         functions = {verb: command(verb)}
     else:
         module = importlib.import_module(f"nebulous.cli.{verb}")
+        kind = getattr(module, "CLASS", None)
         functions = getattr(module, "commands", None) or {verb: module.command}
     application = typer.Typer(
         name=verb,
@@ -169,7 +173,7 @@ def _load(verb: str) -> Any:  # noqa: ANN401 - a command, whose type has moved b
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     for name, function in functions.items():
-        application.command(name)(ending(function))
+        application.command(name, cls=kind)(ending(function))
     loaded = typer.main.get_command(application)
     loaded.help = loaded.help or _summary(verb)
     return loaded

@@ -18,6 +18,8 @@ class Feature(StrEnum):
     LOGS = "logs"
     WATCH = "watch"  # exits are pushed; `owned()` is the safety net
     SPOT = "spot"
+    EXEC = "exec"  # runs further commands beside the container's own
+    FILES = "files"  # copies files in and out
 
 
 class Offer(Record):
@@ -84,6 +86,16 @@ class Instance(Record):
     ip: str | None = None
     message: str = ""  # the platform's last words
     created_at: str = ""
+
+
+class PathStat(Record):
+    """What is at a path in an instance. Links are followed, except that `link` says whether the path itself is one."""
+
+    kind: Literal["file", "folder", "other", "dangling"]  # dangling: a link to nothing
+    link: bool = False
+    size: int = 0
+    mode: int = 0  # permission bits
+    modified_at: int = 0  # unix seconds
 
 
 class Rental(Record):

@@ -8,11 +8,12 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, APIWebSocketRoute
 
 from api.app import create_app
 from api.auth import authenticate, operator, reader
 from nebulous.settings import Settings
+from tests.doubles.asgi_socket import Knock, knock
 
 OPEN = {"/", "/health", "/docs", "/docs/oauth2-redirect", "/openapi.json"}
 WRITES = {"POST", "PUT", "PATCH", "DELETE"}
@@ -49,6 +50,21 @@ async def _walk(
     return answers
 
 
+def _sockets(app: Any) -> list[str]:
+    """The path of every websocket."""
+    routers = (route.original_router for route in app.routes if hasattr(route, "original_router"))
+    return [route.path for router in routers for route in router.routes if isinstance(route, APIWebSocketRoute)]
+
+
+async def _walk_sockets(desk: Any, headers: dict[str, str], query: str = "") -> list[tuple[str, Knock]]:
+    life = (await desk.create()).json()["metadata"]["id"]
+    paths = _sockets(desk.app)
+    assert {path.rpartition("/")[2] for path in paths} == {"exec"}
+    assert len(paths) == 2
+    query = f"command=true{query}"
+    return [(path, await knock(desk.app, _filled(path, life), query, headers)) for path in paths]
+
+
 def test_the_walk_sees_every_route_that_needs_a_token(settings: Settings) -> None:
     app = create_app(settings)
     documented = {path for _, path in _routes(app)}
@@ -77,6 +93,29 @@ async def test_without_a_valid_token_every_route_is_401_and_says_nebu_login(desk
         assert reply.status_code == 401, route
         assert "nebu login" in reply.json()["error"]["hint"], route
         assert reply.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("authorization", ["", "Bearer ", "Bearer nonsense", "Basic YTpi"])
+async def test_without_a_valid_token_every_websocket_closes_with_4401_and_says_nebu_login(
+    desk: Any, authorization: str
+) -> None:
+    for path, came in await _walk_sockets(desk, {"Authorization": authorization}):
+        assert came.code == 4401, path
+        assert came.reason == came.frames[0]["error"]["message"]
+        assert "nebu login" in came.frames[0]["error"]["hint"]
+
+
+async def test_a_stranger_a_viewer_and_a_wrong_question_are_told_so_on_every_websocket(desk: Any) -> None:
+    for path, came in await _walk_sockets(desk, desk.token("admin", "strangers"), f"&owner={desk.organization}"):
+        assert (came.code, came.frames[0]["error"]["type"]) == (4404, "NotFound"), path
+    for path, came in await _walk_sockets(desk, desk.token("admin", "strangers-2")):
+        assert came.code == 4404, path
+        assert desk.organization not in str(came)
+    for path, came in await _walk_sockets(desk, desk.token("viewer")):
+        assert (came.code, came.frames[0]["error"]["type"]) == (4403, "Forbidden"), path
+    for path, came in await _walk_sockets(desk, desk.token(), "&rows=none"):
+        assert (came.code, came.frames[0]["error"]["type"]) == (4422, "Rejected"), path
+        assert "rows" in came.reason
 
 
 async def test_an_expired_or_forged_token_is_401(desk: Any) -> None:
@@ -111,6 +150,8 @@ async def test_a_viewer_reads_and_changes_nothing(desk: Any, monkeypatch: Any) -
         if route.split()[0] in WRITES:
             expected = 404 if "secrets" in route and "{" in route and not route.startswith("PUT") else 403
             assert reply.status_code == expected, (route, reply.text)
+        elif route.endswith("/files"):  # what runs may have written secrets there
+            assert reply.status_code == 403, (route, reply.text)
         else:
             assert reply.status_code in {200, 404, 503} or "doctor" in route, (route, reply.text)
     assert (await desk.http.get("/v1/containers/default/foo")).json()["status"]["status"] == "defined"

@@ -1,8 +1,10 @@
 """Every example runs, on a real Temporal server, and does what its head says."""
 
 import asyncio
+import io
 import os
 import sys
+import tarfile
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,37 @@ async def test_a_command_that_fails_twice_is_restarted_until_it_succeeds(nebula:
     container = await create(nebula, "02-fails-and-restarts.yaml")
     status = await container.until("completed", "failed", "invalid")
     assert (status["status"], status["exit_code"], status["restarts"]) == ("completed", 0, 2)
+
+
+async def test_one_looks_into_a_counter_while_it_runs(local_nebula: Nebula):
+    container = await create(local_nebula, "04-exec-and-logs.yaml")
+    await container.until("running")
+    platform = local_nebula.platform
+    assert isinstance(platform, LocalPlatform)
+    (instance,) = await local_nebula.owned()
+
+    async def written() -> bool:
+        log = b"".join([piece async for piece in platform.logs(instance)])
+        return b"has counted to 1\n" in log
+
+    async def said(*argv: str, stdin: bytes = b"") -> bytes:
+        async with platform.execute(instance, list(argv)) as execution:
+            await execution.write(stdin)
+            await execution.end_input()
+            return b"".join([data async for _, data in execution.output()])
+
+    async def high() -> bool:
+        return int(await said("cat", "count") or 0) > 1000
+
+    await eventually(written)
+    assert int(await said("cat", "count")) >= 1
+    assert await said("tee", "count", stdin=b"1000\n") == b"1000\n"
+    await eventually(high)
+    copied = b"".join([piece async for piece in platform.read_files(instance, "count")])
+    with tarfile.open(fileobj=io.BytesIO(copied)) as tar:
+        assert tar.getnames() == ["count"]
+    await container.signal("delete")
+    await container.gone()
 
 
 async def test_sold_out_offers_are_followed_by_the_next(nebula: Nebula):

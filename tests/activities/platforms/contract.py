@@ -32,6 +32,8 @@ from nebulous.errors import NotFound, NotReady, Rejected
 from nebulous.models.containers import Launch
 from nebulous.models.platforms import Feature, Instance, InstanceState, Offer
 from nebulous.models.resources import Metadata
+from tests.activities.platforms.contract_exec import ExecContract
+from tests.activities.platforms.contract_files import FilesContract
 
 INSTALL = "testinstall2"
 OVER = frozenset({InstanceState.EXITED, InstanceState.PREEMPTED})
@@ -172,8 +174,8 @@ class Renting:
         await until(ready, self.patience_s)
 
 
-class PlatformContract(Renting):
-    """What every platform promises."""
+class PlatformContract(ExecContract, FilesContract, Renting):
+    """What every platform promises; further commands and files where it has the feature."""
 
     # --- account and offers -----------------------------------------------------------------------
 

@@ -17,12 +17,13 @@ from activities.platforms.docker import DockerPlatform
 from nebulous.errors import AuthFailed, Conflict, OutOfCapacity, Rejected
 from nebulous.models.platforms import Instance, InstanceState, Offer
 from tests.activities.platforms.contract import INSTALL, PlatformContract, until
+from tests.activities.platforms.contract_exec import RealExecContract
 from tests.activities.platforms.docker_builders import HOST, OnDocker
 
 pytestmark = pytest.mark.docker
 
 
-class TestDockerContract(OnDocker, PlatformContract):
+class TestDockerContract(OnDocker, RealExecContract, PlatformContract):
     """Every promise of `base.py`."""
 
 

@@ -15,6 +15,7 @@ from activities.platforms.local import LocalPlatform
 from nebulous.errors import NotFound, Rejected, Unavailable
 from nebulous.models.platforms import Feature, InstanceState
 from tests.activities.platforms.contract import INSTALL, PlatformContract, Reopen, text_of
+from tests.activities.platforms.contract_exec import RealExecContract
 from tests.activities.platforms.local_builders import WORDS, folder_of, run, said
 
 
@@ -36,7 +37,7 @@ class Local(PlatformContract):
         return lambda: LocalPlatform("host", tmp_path, INSTALL)
 
 
-class TestLocalContract(Local):
+class TestLocalContract(RealExecContract, Local):
     pass
 
 

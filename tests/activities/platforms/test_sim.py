@@ -53,6 +53,9 @@ class TestSimContract(PlatformContract):
     def says_and_stays(self, text: str) -> Launch:
         return self.scripted(log=text)
 
+    def tells_size(self, rows: int, cols: int) -> list[str]:
+        return ["stty", "size"]
+
 
 # --- the life that labels write -----------------------------------------------------------------------
 

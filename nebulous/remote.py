@@ -1,0 +1,120 @@
+"""A further command in a container, as its caller has it: one websocket, whose frames `api/execs.py` describes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from nebulous.errors import BY_TYPE, NebulousError, Unavailable
+
+if TYPE_CHECKING:
+    from websockets.sync.client import ClientConnection
+
+STDIN, STDOUT, STDERR = 0, 1, 2
+AHEAD_BYTES = 256 * 1024  # of input that the server has not passed on yet
+PIECE_BYTES = 32 * 1024
+PROBES = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}  # seconds; a vanished server is noticed so
+
+
+class RemoteExecution:
+    """A running command; a context manager, and leaving it ends the command. Input may come from another thread."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        self._sent = self._taken = 0
+        self._changed = threading.Condition()
+        self._over = False
+        #: How it ended, once `output` has.
+        self.exit_code: int | None = None
+        with contextlib.suppress(OSError):  # a refusal may have closed it already, and is read all the same
+            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in PROBES.items():
+                if hasattr(socket, option):
+                    connection.socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+    def __enter__(self) -> RemoteExecution:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the session, and with it the command."""
+        self._stop()
+        self._connection.close()
+
+    def send(self, data: bytes) -> None:
+        """Give it input; waits while enough is on its way. What comes after its end is dropped."""
+        for at in range(0, len(data), PIECE_BYTES):
+            piece = data[at : at + PIECE_BYTES]
+            with self._changed:
+                self._changed.wait_for(lambda: self._over or self._sent - self._taken < AHEAD_BYTES)
+            self._say(bytes([STDIN]) + piece)
+            self._sent += len(piece)
+
+    def end_input(self) -> None:
+        """Let it read the end of its input."""
+        self._say(json.dumps({"eof": True}))
+
+    def resize(self, rows: int, cols: int) -> None:
+        """Tell it that its terminal has another size."""
+        self._say(json.dumps({"resize": {"rows": max(1, rows), "cols": max(1, cols)}}))
+
+    def output(self) -> Iterator[tuple[int, bytes]]:
+        """Yield (channel, data) until it has ended; then `exit_code` says how.
+
+        Raises:
+            NebulousError: What the server refuses. Unavailable: the connection broke.
+        """
+        from websockets.exceptions import ConnectionClosed
+
+        try:
+            for frame in self._connection:
+                if isinstance(frame, bytes):
+                    yield frame[0], frame[1:]
+                elif self._ended(json.loads(frame)):
+                    return
+        except ConnectionClosed as error:
+            raise _broken(error) from error
+        finally:
+            self._stop()
+        raise _broken(None)
+
+    def _ended(self, said: dict[str, Any]) -> bool:
+        """Take in what the server says; True once that is the exit code."""
+        match said:
+            case {"error": {"type": kind, "message": message, **more}}:
+                raise BY_TYPE.get(kind, NebulousError)(message, more.get("hint"))
+            case {"exit": int(code)}:
+                self.exit_code = code
+                return True
+            case {"taken": int(taken)}:
+                with self._changed:
+                    self._taken = taken
+                    self._changed.notify_all()
+            case _:
+                pass  # a newer server may say more
+        return False
+
+    def _say(self, frame: bytes | str) -> None:
+        from websockets.exceptions import ConnectionClosed
+
+        try:
+            if not self._over:
+                self._connection.send(frame)
+        except ConnectionClosed:
+            return  # `output` says why
+
+    def _stop(self) -> None:
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+
+
+def _broken(error: Exception | None) -> Unavailable:
+    why = f" ({error})" if error else ""
+    return Unavailable(f"the connection to the command broke{why}; the command is ended", "run it again")

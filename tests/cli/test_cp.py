@@ -1,0 +1,228 @@
+"""`nebu cp` against a real `nebu serve`: docker's rules about targets, streams, links that lead away, full disks."""
+
+from __future__ import annotations
+
+import io
+import os
+import resource
+import subprocess
+import sys
+import tarfile
+from collections.abc import Generator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.served import Server
+
+LIMIT_S = 60.0
+MTIME = 1_650_000_000
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
+    """A server with a container that runs, and one that has ended."""
+    made = Server(tmp_path_factory.mktemp("house"))
+    try:
+        made.up()
+        for name, command in (("foo", "sleep 3000"), ("over", "exit 0")):
+            create = ("create", "container", "--name", name, "--platform", "local", "--cmd", command)
+            assert made.nebu(*create).returncode == 0
+        made.until_status("foo", "running")
+        made.until_status("over", "completed")
+        yield made
+        made.nebu("delete", "containers", "--all", "--yes")
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def inside(house: Server, tmp_path: Path) -> Path:
+    """A folder of this test in the container (on `local` it is one of this host), with a file and a folder in it."""
+    (work,) = (house.folder / "server" / "local").glob("*/work")
+    folder = work / tmp_path.name
+    (folder / "data" / "deep").mkdir(parents=True)
+    (folder / "data" / "deep" / "f").write_text("their f")
+    (folder / "file").write_text("their file")
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    folder = tmp_path / "here"
+    (folder / "data" / "deep").mkdir(parents=True)
+    (folder / "data" / "deep" / "f").write_text("our f")
+    (folder / "file").write_text("our file")
+    (folder / "file").chmod(0o751)
+    os.utime(folder / "file", (MTIME, MTIME))
+    return folder
+
+
+def cp(house: Server, source: Path | str, target: Path | str, *more: str, stdin: bytes = b"", cwd: Path | None = None):
+    command = [sys.executable, "-m", "nebulous", "cp", *more, str(source), str(target)]
+    env = {**house.env, "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.run(command, env=env, input=stdin, capture_output=True, timeout=LIMIT_S, check=False, cwd=cwd)
+
+
+def well(ended: subprocess.CompletedProcess[bytes]) -> None:
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
+
+
+def test_a_file_goes_in_and_comes_out_with_its_mode_and_time(house: Server, inside: Path, here: Path) -> None:
+    well(cp(house, here / "file", f"foo:{inside}/new"))
+    there = (inside / "new").stat()
+    assert (oct(there.st_mode & 0o777), there.st_mtime) == (oct(0o751), MTIME)
+    well(cp(house, f"foo:{inside}/new", here / "back", "-n", "default"))
+    assert (here / "back").read_text() == "our file"
+    assert (oct((here / "back").stat().st_mode & 0o777), (here / "back").stat().st_mtime) == (oct(0o751), MTIME)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "arrives"),
+    [
+        ("file", "", "file"),
+        ("file", "/", "file"),
+        ("file", "/other", "other"),
+        ("file", "/file", "file"),
+        ("data", "", "data/deep/f"),
+        ("data", "/new", "new/deep/f"),
+        ("data", "/new/", "new/deep/f"),
+        ("data/", "/new", "new/deep/f"),
+        ("data/.", "/new", "new/deep/f"),
+        ("data/.", "", "deep/f"),
+        ("data/deep", "/data", "data/deep/f"),
+    ],
+)
+def test_targets_are_read_as_docker_reads_them(
+    house: Server, inside: Path, here: Path, source: str, target: str, arrives: str
+) -> None:
+    text = "file" if source == "file" else "f"
+    well(cp(house, f"{here}/{source}", f"foo:{inside}{target}"))
+    assert (inside / arrives).read_text() == f"our {text}"
+    (inside / arrives).write_text(f"their {text}")
+    for path in (here / "fresh", here / "fresh" / "data"):
+        path.mkdir()
+    (here / "fresh" / "file").write_text("old")
+    (inside / "file").write_text("their file")
+    (inside / "data" / "deep" / "f").write_text("their f")
+    well(cp(house, f"foo:{inside}/{source}", f"{here}/fresh{target}"))
+    assert (here / "fresh" / arrives).read_text() == f"their {text}"
+
+
+def test_relative_paths_begin_where_the_command_does(house: Server, inside: Path, here: Path) -> None:
+    well(cp(house, "file", f"foo:{inside.name}/relative", cwd=here))
+    assert (inside / "relative").read_text() == "our file"
+    well(cp(house, f"foo:{inside.name}/data", ".", cwd=here))
+    assert (here / "data" / "deep" / "f").read_text() == "their f"
+
+
+def test_a_large_folder_goes_both_ways(house: Server, inside: Path, here: Path) -> None:
+    content = {f"d{number % 7}/f{number}": os.urandom(number * 300) for number in range(200)}
+    for name, data in content.items():
+        (here / "big" / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / "big" / name).write_bytes(data)
+    well(cp(house, here / "big", f"foo:{inside}"))
+    well(cp(house, f"foo:{inside}/big", here / "again"))
+    assert {name: (here / "again" / name).read_bytes() for name in content} == content
+
+
+def test_a_minus_is_a_tar_stream(house: Server, inside: Path, here: Path) -> None:
+    out = cp(house, f"foo:{inside}/data", "-")
+    assert out.returncode == 0
+    with tarfile.open(fileobj=io.BytesIO(out.stdout)) as tar:
+        assert tar.getnames() == ["data", "data/deep", "data/deep/f"]
+    (inside / "target").mkdir()
+    well(cp(house, "-", f"foo:{inside}/target", stdin=out.stdout))
+    assert (inside / "target" / "data" / "deep" / "f").read_text() == "their f"
+
+
+def test_links_stay_links_and_those_that_lead_away_are_left_out(house: Server, inside: Path, here: Path) -> None:
+    (inside / "data" / "inner").symlink_to("deep/f")
+    (inside / "data" / "away").symlink_to("/etc/passwd")
+    (inside / "data" / "up").symlink_to("../../../../..")
+    ended = cp(house, f"foo:{inside}/data", here / "out")
+    assert ended.returncode == 1
+    assert ended.stderr.count(b"left out, because it would leave the target: ") == 2
+    assert os.readlink(here / "out" / "inner") == "deep/f"
+    assert sorted(os.listdir(here / "out")) == ["deep", "inner"]
+
+
+def hostile() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        entry = tarfile.TarInfo("../escaped")
+        entry.size = 1
+        tar.addfile(entry, io.BytesIO(b"x"))
+    return buffer.getvalue()
+
+
+def test_a_hostile_stream_leaves_no_folder(house: Server, inside: Path) -> None:
+    ended = cp(house, "-", f"foo:{inside}/data", stdin=hostile())
+    assert ended.returncode == 1
+    assert b"left out, because it would leave" in ended.stderr
+    assert not (inside / "escaped").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "code", "said"),
+    [
+        ("{here}/nothing", "foo:{inside}", 3, "nothing' does not exist"),
+        ("foo:{inside}/nothing", "{here}", 3, "nothing': No such file or directory"),
+        ("{here}/file", "foo:{inside}/no/such/folder/file", 3, "no/such/folder': No such file or directory"),
+        ("foo:{inside}/file", "{here}/no/such/file", 3, "there is no folder"),
+        ("{here}/data", "foo:{inside}/file", 1, "cannot copy the folder"),
+        ("foo:{inside}/data", "{here}/file", 1, "cannot copy the folder"),
+        ("{here}/file", "foo:{inside}/file/", 1, "file/ is no folder"),
+        ("{here}/file", "foo:{inside}/new/", 3, "new/ is no folder there"),
+        ("foo:{inside}/file", "{here}/new/", 3, "is no folder here"),
+        ("{inside}/clash/.", "foo:{inside}", 1, "cannot put a file in the place of the folder 'data'"),
+        ("{here}/file", "over:/x", 1, "container 'over' is completed: it has no machine"),
+        ("{here}/file", "nope:/x", 3, "container/nope does not exist"),
+        ("{here}/file", "{here}/other", 2, "one of SRC and DST must be NAME:PATH"),
+        ("foo:/x", "foo:/y", 2, "one of SRC and DST must be NAME:PATH"),
+        ("foo:", "{here}", 2, "'foo:' has no path"),
+        ("secret/x:/y", "{here}", 2, "there are no files in secrets"),
+    ],
+)
+def test_what_cannot_be_copied_is_said_with_its_code(
+    house: Server, inside: Path, here: Path, source: str, target: str, code: int, said: str
+) -> None:
+    (inside / "clash").mkdir()
+    (inside / "clash" / "data").write_text("a file where a folder stands")
+    ended = cp(house, *(text.format(here=here, inside=inside) for text in (source, target)))
+    assert (ended.returncode, ended.stdout) == (code, b""), ended
+    assert said in ended.stderr.decode()
+
+
+def test_what_is_no_archive_is_refused(house: Server, inside: Path) -> None:
+    ended = cp(house, "-", f"foo:{inside}", stdin=b"no tar at all" * 100)
+    assert ended.returncode == 1
+    assert b"this is no whole tar archive" in ended.stderr
+
+
+def test_no_space_there_is_said_and_leaves_no_half_file(house: Server, inside: Path, here: Path) -> None:
+    (here / "big").write_bytes(os.urandom(8_000_000))
+    worker = psutil.Process(house.marks()["worker"]["pid"])
+    before = worker.rlimit(resource.RLIMIT_FSIZE)
+    worker.rlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))  # the system says EFBIG as it would say ENOSPC
+    try:
+        ended = cp(house, here / "big", f"foo:{inside}")
+    finally:
+        worker.rlimit(resource.RLIMIT_FSIZE, before)
+    assert ended.returncode == 1, ended
+    assert b"File too large" in ended.stderr
+    assert b"free some space there" in ended.stderr
+    assert sorted(os.listdir(inside)) == ["data", "file"]
+
+
+def test_no_space_here_is_said(house: Server, inside: Path, here: Path) -> None:
+    (inside / "big").write_bytes(os.urandom(3_000_000))
+    code = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1000000, 1000000)); "
+    code += "from nebulous.cli.main import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, "cp", f"foo:{inside}/big", str(here / "out")]
+    ended = subprocess.run(command, env=house.env, capture_output=True, timeout=LIMIT_S, check=False)
+    assert ended.returncode == 1
+    assert b"File too large" in ended.stderr
+    assert b"this machine" in ended.stderr
+    assert not (here / "out").exists()

@@ -1,0 +1,84 @@
+"""A terminal with `nebu` on it, as a person has it: a pseudo-terminal of a size that can change."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+LIMIT_S = 60.0
+#: A program becomes the terminal's own first, and then `nebu`.
+TAKE = "import fcntl, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+NEBU = TAKE + "from nebulous.cli.main import main; main(sys.argv[1:])"
+
+
+class Terminal:
+    """What is on the screen, and a keyboard."""
+
+    def __init__(self, process: subprocess.Popen[bytes], end: int) -> None:
+        self.process = process
+        self.seen = ""
+        self._end = end
+        self._read_to = 0
+
+    def expect(self, text: str) -> None:
+        """Read until the text stands there; the test fails when it does not come."""
+        while text not in self.seen[self._read_to :]:
+            assert self._more(), f"{text!r} did not come, but {self.seen!r}"
+        self._read_to = self.seen.index(text, self._read_to) + len(text)
+
+    def type(self, text: str) -> None:
+        os.write(self._end, text.encode())
+
+    def resize(self, rows: int, cols: int) -> None:
+        """The kernel tells whoever has the terminal."""
+        fcntl.ioctl(self._end, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
+
+    @property
+    def settings(self) -> list[Any]:
+        return termios.tcgetattr(self._end)
+
+    def ended(self) -> int:
+        """Read to the end; the exit code."""
+        while self._more():
+            pass
+        return self.process.wait(LIMIT_S)
+
+    def _more(self) -> bool:
+        ready, _, _ = select.select([self._end], [], [], LIMIT_S)
+        try:
+            data = os.read(self._end, 65536) if ready else b""
+        except OSError:  # Linux says EIO when the last program has left the terminal
+            data = b""
+        self.seen += data.decode(errors="replace")
+        return bool(data)
+
+
+@contextmanager
+def terminal(env: dict[str, str], *words: str, rows: int = 24, cols: int = 80) -> Iterator[Terminal]:
+    """Run `nebu WORDS…` on a terminal."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-c", NEBU, *words],
+        env={**env, "TERM": "xterm"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    try:
+        yield Terminal(process, ours)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
