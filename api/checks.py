@@ -14,7 +14,7 @@ from nebulous import catalog, ids
 from nebulous.errors import Conflict
 from nebulous.ids import Address
 from nebulous.models.base import InvalidDocument, Problem, nearest
-from nebulous.models.containers import ContainerSpec, Port
+from nebulous.models.containers import ContainerSpec
 from nebulous.models.platforms import PlatformReport
 
 LOOKUPS_AT_ONCE = 16
@@ -25,10 +25,6 @@ def _given(value: object) -> bool:
     return bool(value)
 
 
-def _public(ports: Sequence[Port] | None) -> bool:
-    return any(port.public for port in ports or ())
-
-
 #: Fields that only simulated platforms take in this release: no real one acts on them, and ignoring is worse than
 #: saying so. A field leaves this table with the issue that makes it work.
 NOT_YET: dict[str, Callable[[Any], bool]] = {
@@ -36,11 +32,6 @@ NOT_YET: dict[str, Callable[[Any], bool]] = {
     "queue": _given,
     "priority": _given,
     "meters": _given,
-    "health_check": _given,
-    "ports": _public,  # inside its network a container's ports are open anyway
-    "ssh_keys": _given,
-    "keep_on_failure": _given,
-    "notify": _given,
     "disk": _given,
     "spot": _given,
 }

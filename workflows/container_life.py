@@ -10,8 +10,16 @@ from temporalio import workflow
 from nebulous.ids import rental_key
 from nebulous.models.containers import FINAL, ContainerSpec, Launch, Status
 from nebulous.models.platforms import Instance, Observation, Offer
-from workflows.container_state import LONGEST_MESSAGE, ContainerState, Ending
+from workflows.container_state import LONGEST_MESSAGE, ContainerState, Ending, Notice
 from workflows.entity import Entity, moment, stamp
+
+UNREACHABLE = "Unreachable: "  # begins the message of checks that cannot be made from where the worker is
+NOTICES_KEPT = 20
+#: What of the status a notification says.
+TOLD = (
+    *("status", "reason", "message", "exit_code", "platform", "attempt", "restarts", "recoveries"),
+    *("started_at", "finished_at"),
+)
 
 
 class ContainerLife(Entity[ContainerState]):
@@ -52,6 +60,7 @@ class ContainerLife(Entity[ContainerState]):
         """Want it stopped; nothing to do for a finished one."""
         if self.addressed(request):
             self.state.start_asked = False
+            self.state.keep_until = None  # a failed one's machine is not kept any longer
             if not self.final() and self.state.wanted != "stop":
                 self.state.wanted = "stop"
                 self.record("StopRequested", "stop requested")
@@ -86,6 +95,8 @@ class ContainerLife(Entity[ContainerState]):
             self._observe_exit(seen, instance)
         elif seen.state in ("lost", "preempted") and state.seen is None:
             state.seen = seen
+        elif seen.state in ("healthy", "unhealthy"):
+            self._observe_health(seen, instance)
         elif seen.ip:
             state.status.ip = seen.ip
 
@@ -94,6 +105,27 @@ class ContainerLife(Entity[ContainerState]):
             self.state.seen = seen
         elif seen.run != instance.run:
             self.state.early = seen  # `start` has not answered yet
+
+    def _observe_health(self, seen: Observation, instance: Instance) -> None:
+        """Show what the checks say of the current run; whether it is restarted is decided by `running`."""
+        state, healthy = self.state, seen.state == "healthy"
+        if seen.run != instance.run or state.phase != "running" or state.seen or state.container.probed is None:
+            return
+        unreachable = seen.message.startswith(UNREACHABLE)
+        message = seen.message.removeprefix(UNREACHABLE)
+        reason = "Healthy" if healthy else "Unreachable" if unreachable else "Unhealthy"
+        if self.readiness() == reason:
+            return
+        state.condition("Ready", "True" if healthy else "Unknown" if unreachable else "False", reason, message)
+        state.status.ready = healthy and state.status.status == Status.RUNNING
+        self.record(reason, message or f"{state.container.probed} says yes", warning=not healthy)
+        if reason == "Unhealthy" and state.container.restart != "Never":
+            state.unhealthy = message
+        self.publish()
+
+    def readiness(self) -> str:
+        """The reason of the condition `Ready`, which a container with a health check has."""
+        return next((known.reason for known in self.state.status.conditions if known.type == "Ready"), "")
 
     @workflow.query(name="history", description="Events and attempts, oldest first.")
     def on_history(self) -> dict[str, Any]:
@@ -108,7 +140,7 @@ class ContainerLife(Entity[ContainerState]):
     def finish(self, ending: Ending) -> str:
         """Write the outcome, once; while deleting, the word stays `stopping` until the proof."""
         state, status = self.state, self.state.status
-        state.ending = None
+        state.ending, state.unhealthy = None, ""
         state.run_by = state.provision_by = state.restart_at = state.next_try_at = None
         state.offers, state.blocked, state.rounds = [], {}, 0
         status.finished_at, status.next_try_at, status.ready = self.now(), None, False
@@ -117,9 +149,35 @@ class ContainerLife(Entity[ContainerState]):
         else:
             self.show(ending.status, ending.reason, ending.message)
             self.record(ending.status.capitalize(), ending.message or ending.reason, ending.status != Status.COMPLETED)
+            self.announce("outcome")
         if state.rentals:
             state.condition("Released", "False", "Releasing", "the instance is being given back")
-        return "releasing"
+        return self._keep(ending) or "releasing"
+
+    def _keep(self, ending: Ending) -> str | None:
+        """Keep the machine of a failed command for a look at it, if that is wanted and it is there."""
+        state = self.state
+        if state.deleting or ending.status != Status.FAILED or state.instance is None or self.gone():
+            return None
+        span = state.container.keep_span
+        if not span:
+            return None
+        state.keep_until = stamp(workflow.now() + span)
+        state.condition("Released", "False", "KeptOnFailure", f"until {state.keep_until}")
+        self.record("KeptOnFailure", f"the machine is kept until {state.keep_until}; stop or delete gives it back")
+        return "keeping"
+
+    def announce(self, event: Literal["outcome", "recovery"]) -> None:
+        """Write what is sent to `notify`; it leaves beside everything else."""
+        state, status = self.state, self.state.status
+        if not state.spec.get("notify"):
+            return
+        state.noticed += 1
+        where = {name: getattr(state.metadata, name) for name in ("id", "owner", "namespace", "name")}
+        shown = {name: getattr(status, name) for name in TOLD}
+        body = {"kind": "Container", "event": event, **where, **shown, "at": self.now()}
+        key = f"{state.metadata.id}-{state.noticed}"
+        state.notices = [*state.notices, Notice(key=key, body=body)][-NOTICES_KEPT:]
 
     def leaving(self) -> bool:
         """True when the user wants it stopped or gone."""
@@ -199,7 +257,10 @@ class ContainerLife(Entity[ContainerState]):
         """Set the words that readers see."""
         shown = self.state.status
         shown.status, shown.reason, shown.message = status, reason, message[:LONGEST_MESSAGE]
-        shown.ready = status == Status.RUNNING
+        checked = bool(self.readiness())
+        if checked and status != Status.RUNNING:
+            self.state.condition("Ready", "False", "NotRunning", "")
+        shown.ready = status == Status.RUNNING and (not checked or self.readiness() == "Healthy")
 
 
 def scopes(offer: Offer) -> tuple[str, ...]:

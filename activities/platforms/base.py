@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from nebulous.models.container_fields import HealthCheck
 from nebulous.models.containers import Launch
 from nebulous.models.platforms import Feature, Instance, Offer
 
@@ -36,6 +37,15 @@ class Command:
     env: dict[str, str]
     registry_username: str | None = None
     registry_password: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one health check came to."""
+
+    ok: bool
+    message: str = ""  # why not
+    reached: bool = True  # False: nobody can ask from here, which says nothing about the command
 
 
 @runtime_checkable
@@ -136,4 +146,17 @@ class Watches(Protocol):
 
     def watch(self) -> AsyncIterator[Instance]:
         """Yield each instance of ours as it changes, within milliseconds; ends or raises when the stream breaks."""
+        ...
+
+
+@runtime_checkable
+class Probes(Protocol):
+    """A platform that can ask a running command whether it is ready."""
+
+    async def probe(self, instance: Instance, check: HealthCheck, command: Command) -> Verdict:
+        """Check once, within the check's time-out; `command` has the environment that the command itself got.
+
+        Raises:
+            NotFound: The instance is gone. Unavailable: the platform, not the command, does not answer.
+        """
         ...

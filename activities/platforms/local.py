@@ -14,12 +14,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from activities.platforms.base import Ask, Command, Progress
+from activities.platforms.base import Ask, Command, Progress, Verdict
 from activities.platforms.local_folder import CHUNK_BYTES, KEY, Folder, now, seek_tail, store_id, unusable
 from activities.platforms.local_gpus import installed
-from activities.runtimes import process
+from activities.runtimes import http_probe, process
 from nebulous import catalog
 from nebulous.errors import NotFound, Rejected, Unavailable
+from nebulous.models.container_fields import HealthCheck
 from nebulous.models.containers import Launch
 from nebulous.models.platforms import Feature, Instance, InstanceState, Offer
 
@@ -27,10 +28,11 @@ FEATURES = frozenset({Feature.LOGS, Feature.NO_IMAGE})
 FOLLOW_EVERY_S = 0.1
 OVER = frozenset({InstanceState.EXITED, InstanceState.PREEMPTED, InstanceState.DELETING})
 DELETE_ROUNDS = 5
+LOOPBACK = "127.0.0.1"
 
 
 class LocalPlatform:
-    """Runs commands on this host; implements `Platform`."""
+    """Runs commands on this host; implements `Platform` and `Probes`."""
 
     type = "local"
     simulated = False
@@ -160,6 +162,19 @@ class LocalPlatform:
                     return
                 elif not (over := await self._over(instance.key)):
                     await asyncio.sleep(FOLLOW_EVERY_S)
+
+    async def probe(self, instance: Instance, check: HealthCheck, command: Command) -> Verdict:
+        """Ask this host's own port, or run the check's command where the command itself runs."""
+        if check.path is not None:
+            return await http_probe.ask(LOOPBACK, check)
+        folder = await self._folder_of(instance)
+        order = await asyncio.to_thread(folder.order, check.argv, command.env)
+        run = (await asyncio.to_thread(folder.runs))[-1:]
+        code, words = await process.check(order, run[0] if run else None, check.timeout_s)
+        if code == 0:
+            return Verdict(True)
+        why = f"did not end within {check.timeout}" if code is None else f"ended with {code}"
+        return Verdict(False, f"its command {why}{f': {words}' if words else ''}")
 
     async def close(self) -> None:
         """There is nothing to let go of."""
