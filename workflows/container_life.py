@@ -226,6 +226,7 @@ class ContainerLife(Entity[ContainerState]):
             attempt=state.status.attempt,
             recoveries=state.status.recoveries,
             platform=offer.platform,
+            image_digest=state.status.image_digest or "",
         )
 
     def instance(self) -> Instance:

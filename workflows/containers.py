@@ -16,7 +16,7 @@ from activities.containers import ContainerActivities, RunRequest
 from activities.failures import Failure
 from activities.pace import Pace
 from nebulous import durations
-from nebulous.errors import NotFound, Rejected
+from nebulous.errors import NotFound, PortTaken, Rejected
 from nebulous.ids import platform_queue
 from nebulous.models.containers import (
     MAX_RECOVERIES,
@@ -105,6 +105,8 @@ class ContainerWorkflow(ContainerOutcome):
         if failure.isa(NotFound):
             self.lose("lost", str(failure))
             return "recovering"
+        if failure.isa(PortTaken):
+            return self.finish(Ending(status=Status.FAILED, reason=failure.type, message=str(failure)))
         state = self.state
         state.failure = f"{failure.type}: {self.place()} did not start: {failure}"
         self.show(Status(state.status.status), failure.type, f"the command does not start yet: {failure}")

@@ -159,8 +159,18 @@ class ContainerPlacement(ContainerLife):
                 return "renting"
             if isinstance(pulled, Failure):
                 return self._refused(offer, pulled)
+            self._pin(pulled)
+            launch = self.launch(offer, launch.key)
             state.provision_by = stamp(workflow.now() + state.container.provision_span)  # pulling is not searching
         return await self._rent(offer, launch)
+
+    def _pin(self, digest: str) -> None:
+        """Keep what the image's name meant, for recoveries of this life; say when it is not to be had any more."""
+        status = self.state.status
+        if status.image_digest and digest and status.image_digest != digest:
+            message = f"{status.image_digest} is not to be had any more; the name means {digest} now"
+            self.record("ImageChanged", message, warning=True)
+        status.image_digest = digest or status.image_digest
 
     async def _rent(self, offer: Offer, launch: Launch) -> str:
         """Record the intent, then rent; the memo shows the key before the cloud hears of it (rule 3)."""

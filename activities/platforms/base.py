@@ -78,8 +78,11 @@ class Platform(Protocol):
         """
         ...
 
-    async def prepare(self, launch: Launch, command: Command, progress: Progress) -> None:
+    async def prepare(self, launch: Launch, command: Command, progress: Progress) -> str:
         """Bring the image to the machine, where that must precede `create` (Feature.PULL_FIRST); idempotent.
+
+        Returns its digest, "" where there is none. `launch.image_digest` is that of the life so far: the same image is
+        brought again as long as anybody has it.
 
         Raises:
             ImageNotFound: No such image, or not ours to read. Unavailable: the registry does not answer.

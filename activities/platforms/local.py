@@ -84,8 +84,9 @@ class LocalPlatform:
             raise Rejected(f"local has no {' or '.join(ask.accelerators)}", hint)
         return offers
 
-    async def prepare(self, launch: Launch, command: Command, progress: Progress) -> None:
+    async def prepare(self, launch: Launch, command: Command, progress: Progress) -> str:
         """There is no image to bring: the command runs with what the host has."""
+        return ""
 
     async def create(self, launch: Launch, offer: Offer, command: Command, count: int = 1) -> list[Instance]:
         """Make the folder; there is nothing to boot."""

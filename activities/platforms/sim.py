@@ -105,8 +105,9 @@ class SimPlatform:
         sim_script.read(ask.labels)
         return await self._call(self._market.offers, ask)
 
-    async def prepare(self, launch: Launch, command: Command, progress: Progress) -> None:
+    async def prepare(self, launch: Launch, command: Command, progress: Progress) -> str:
         """There is no image to bring."""
+        return ""
 
     async def create(self, launch: Launch, offer: Offer, command: Command, count: int = 1) -> list[Instance]:
         """Rent as the script of the launch has it; nothing of the command's environment is kept."""

@@ -12,16 +12,26 @@ import math
 import posixpath
 import re
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from activities.platforms.base import Progress
-from activities.runtimes import docker_config
-from activities.runtimes.docker_config import DEFAULT_PATH, IMAGE_ADVICE
+from activities.runtimes import docker_config, docker_gpus
+from activities.runtimes.docker_config import DEFAULT_PATH, IMAGE_ADVICE, Image
 from activities.runtimes.docker_engine import Engine, filters
-from nebulous.errors import Conflict, ImageNotFound, NebulousError, NotFound, RateLimited, Rejected, Unavailable
+from nebulous.errors import (
+    Conflict,
+    ImageNotFound,
+    NebulousError,
+    NotFound,
+    PortTaken,
+    RateLimited,
+    Rejected,
+    Unavailable,
+)
+from nebulous.ids import TAG_IMAGE
 
 #: Copying an image for a container takes minutes where the Engine has no overlay file system.
 CREATE_S = 120.0
@@ -37,7 +47,9 @@ _ABSENT = re.compile(
     r"not found|manifest unknown|does not exist|denied|unauthorized|authentication required|basic auth"
 )
 _WRONG_MACHINE = re.compile(r"no matching manifest|does not match the specified platform")
-_NO_PROGRAM = re.compile(r"executable file not found|no such file or directory|permission denied|exec format error")
+_NO_PROGRAM = re.compile(r"executable file not found|no such file or directory|permission denied")
+_PORT_TAKEN = re.compile(r"port is already allocated|address already in use|failed to bind host port")
+WRONG = "choose an image, or a tag of it, that has a variant for this machine"
 _DISK_FULL = "no space left on device"
 _MB = 1e6
 
@@ -67,18 +79,47 @@ class DockerRuntime:
         """The Engine's own description: ID, NCPU, MemTotal, Runtimes and more."""
         return await self.engine.get("info")
 
-    async def bring(self, image: str, login: Login | None, progress: Progress) -> None:
+    async def bring(self, image: str, login: Login | None, progress: Progress, digest: str = "") -> Image:
         """Pull the image unless it is there, `:latest` too: the rule that Kubernetes calls IfNotPresent.
+
+        With a digest it is that very image, if the Engine or the registry still has it, and else what the name means.
 
         Raises:
             ImageNotFound: No such image, none for this machine, or not ours to read.
             Unavailable: The registry does not answer, or the disk is full.
         """
         try:
-            if not await self._has(image):
-                await self._pull(image, login, progress)
+            if pinned := await self.known(image, digest) if digest else None:
+                return pinned
+            if digest and (again := await self._pinned(image, digest, login, progress)):
+                return again
+            if found := await self.known(image):
+                return found
+            await self._pull(image, login, progress)
+            if found := await self.known(image):
+                return found
+            raise Unavailable("the pull ended without the image")
         except NebulousError as error:
             raise error if error.hint else _pull_failure(image, error, login) from error
+
+    async def known(self, image: str, digest: str = "") -> Image | None:
+        """The image as the Engine has it: of that digest, or else what its name means now; None when it has not."""
+        names = [f"{docker_config.repository_of(image)}@{digest}", digest] if digest else [image]
+        for name in names:
+            with suppress(NotFound):
+                return Image.of(image, await self.engine.get(f"images/{name}/json"), digest)
+        return None
+
+    async def _pinned(self, image: str, digest: str, login: Login | None, progress: Progress) -> Image | None:
+        """Pull by digest; None when the registry has it no more, or never had."""
+        try:
+            await self._pull(f"{docker_config.repository_of(image)}@{digest}", login, progress)
+        except NebulousError as error:
+            failure = error if error.hint else _pull_failure(image, error, login)
+            if isinstance(failure, Rejected):
+                return None
+            raise failure from error
+        return await self.known(image, digest)
 
     async def create(self, name: str, body: Mapping[str, Any]) -> str:
         """Make a container, not started, and return its id.
@@ -90,11 +131,11 @@ class DockerRuntime:
         try:
             made = await self.engine.post("containers/create", {"name": name}, body, CREATE_S)
         except NotFound as error:
-            raise ImageNotFound(f"image {body['Image']!r} is not on the Engine any more", "create it again") from error
+            raise ImageNotFound(f"image {named(body)!r} is not on the Engine any more", "create it again") from error
         except Conflict:
             raise
         except NebulousError as error:
-            raise _create_failure(str(body["Image"]), error) from error
+            raise _create_failure(named(body), error) from error
         return str(made["Id"])
 
     async def inspect(self, container: str) -> Mapping[str, Any]:
@@ -152,13 +193,6 @@ class DockerRuntime:
         wanted = {"filters": filters(type=["container"], label=[label], event=list(kinds)), "since": f"{since:.9f}"}
         return self.engine.lines("GET", "events", wanted)
 
-    async def _has(self, image: str) -> bool:
-        try:
-            await self.engine.get(f"images/{image}/json")
-        except NotFound:
-            return False
-        return True
-
     async def _signalled(self, seen: Mapping[str, Any]) -> bool:
         """True when somebody told the Engine to kill the container's last run."""
         since, until = (datetime.fromisoformat(seen["State"][at]).timestamp() for at in ("StartedAt", "FinishedAt"))
@@ -178,8 +212,6 @@ class DockerRuntime:
                     raise Unavailable(str(line["error"]))
                 transfer.add(line)
                 progress(transfer.words())
-        if not await self._has(image):
-            raise Unavailable("the pull ended without the image")
 
     async def _check_program(self, container: str, seen: Mapping[str, Any]) -> None:
         """Refuse a program that is not in the container, before docker-init fails to find it."""
@@ -230,6 +262,12 @@ class Transfer:
         return words
 
 
+def named(config: Mapping[str, Any]) -> str:
+    """The image of a container as the spec calls it."""
+    labels: Mapping[str, str] = config.get("Labels") or {}
+    return labels.get(TAG_IMAGE) or str(config.get("Image"))
+
+
 def _pull_failure(image: str, error: NebulousError, login: Login | None) -> NebulousError:
     """Tell apart what waiting cannot help, what a login would, and what may pass."""
     words = error.message
@@ -260,10 +298,18 @@ def _create_failure(image: str, error: NebulousError) -> NebulousError:
 def _start_failure(seen: Mapping[str, Any], error: NebulousError) -> NebulousError:
     """What kept the command from starting, by the Engine's words: it answers 400, 404 or 500 without much system."""
     words = error.message
-    if "could not select device driver" in words or "nvidia-container-cli" in words:
-        return Rejected(f"this Engine cannot give a container a GPU: {words}", "install the NVIDIA Container Toolkit")
+    if gpu := docker_gpus.start_failure(words):
+        return gpu
+    if _PORT_TAKEN.search(words):
+        asked: dict[str, Any] = seen["HostConfig"].get("PortBindings") or {}
+        ports = ", ".join(asked)
+        hint = "free it (who has it? ss -ltnp, docker ps), choose another one, or leave out `public`"
+        return PortTaken(f"public port {ports} is taken on the Engine's machine: {words}", hint)
     if _DISK_FULL in words:
         return _disk_full("the command could not be started")
+    if "exec format error" in words:
+        image = named(seen["Config"])
+        return ImageNotFound(f"image {image!r} is made for another architecture than this machine's: {words}", WRONG)
     if "exec:" in words and _NO_PROGRAM.search(words):
         return _no_program(seen, words)
     if isinstance(error, NotFound) and "network" in words:
@@ -272,7 +318,7 @@ def _start_failure(seen: Mapping[str, Any], error: NebulousError) -> NebulousErr
 
 
 def _no_program(seen: Mapping[str, Any], words: str = "") -> Rejected:
-    program, image = str(seen["Path"]), seen["Config"]["Image"]
+    program, image = str(seen["Path"]), named(seen["Config"])
     because = f": {words}" if words else ""
     if program == "/bin/sh" and seen["Args"][:1] == ["-c"]:
         advice = 'use the list form of command: ["/program", "argument"]'

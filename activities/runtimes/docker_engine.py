@@ -7,12 +7,15 @@ What the calls mean is in `docker.py`.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import socket
 import struct
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiodocker import Docker
@@ -41,6 +44,20 @@ _BY_STATUS: dict[int, type[NebulousError]] = {
 
 Params = Mapping[str, str | int]
 
+REMOTE = frozenset({"tcp", "http", "https", "ssh"})
+FAR_AWAY = ("192.0.2.1", 9)  # reserved for documentation; nothing is sent there
+
+
+@functools.cache
+def own_address() -> str:
+    """The address that this machine uses to reach others."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
+        try:
+            line.connect(FAR_AWAY)
+            return str(line.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"
+
 
 class Engine:
     """One Engine. Raises only NebulousError, with the Engine's own words as the message."""
@@ -60,6 +77,12 @@ class Engine:
     def address(self) -> str:
         """Where the Engine is, for people."""
         return self._address or DEFAULT_ADDRESS
+
+    @property
+    def machine(self) -> str:
+        """The address of the Engine's machine, as others reach it: named by ours, or this machine's own."""
+        where = urlsplit(self.address)
+        return where.hostname if where.scheme in REMOTE and where.hostname else own_address()
 
     async def get(self, path: str, params: Params | None = None) -> Any:  # noqa: ANN401 - JSON
         """Read something."""
@@ -100,13 +123,15 @@ class Engine:
                 if line.strip():
                     yield json.loads(line)
 
-    async def frames(self, path: str, params: Params) -> AsyncGenerator[bytes]:
+    async def frames(self, path: str, params: Params, body: Mapping[str, Any] | None = None) -> AsyncGenerator[bytes]:
         """Stream what a container wrote, both outputs in their order, in pieces as large as they arrive.
+
+        With a body it is what a program in it writes that is started by this POST.
 
         Raises:
             Unavailable: The connection broke before the Engine ended the stream.
         """
-        async with self._stream("GET", path, params) as content:
+        async with self._stream("POST" if body else "GET", path, params, body=body) as content:
             waiting = bytearray()
             async for piece in content.iter_any():
                 waiting += piece
@@ -138,7 +163,12 @@ class Engine:
 
     @asynccontextmanager
     async def _stream(
-        self, method: str, path: str, params: Params, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        params: Params,
+        headers: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
     ) -> AsyncGenerator[aiohttp.StreamReader]:
         """Open a stream on a connection of its own: a hundred followers must not starve a delete."""
         docker = self._connect()
@@ -147,7 +177,7 @@ class Engine:
             with self._translated():
                 url = await self._url(docker, path)
                 async with docker.session.request(
-                    method, url, params=params, headers=headers, timeout=timeout
+                    method, url, params=params, headers=headers, json=body, timeout=timeout
                 ) as response:
                     await _check(response)
                     yield response.content
