@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
 from nebulous import __version__
+from nebulous.addresses import public
 from nebulous.errors import Rejected, Unavailable
 from nebulous.models.container_fields import check_url
 
@@ -75,13 +75,6 @@ class Webhook:
         if refused:
             raise Rejected(f"notify: {host} is {refused[0]}, which is not public", ALLOW_IT)
         return addresses[0]
-
-
-def public(address: str) -> bool:
-    """True for an address that anybody on the internet could be behind."""
-    known = ip_address(address)
-    inner = getattr(known, "ipv4_mapped", None) or getattr(known, "sixtofour", None)
-    return known.is_global and not known.is_multicast and (inner is None or inner.is_global)
 
 
 def _judged(reply: httpx.Response, host: str) -> int:

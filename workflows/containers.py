@@ -142,6 +142,7 @@ class ContainerWorkflow(ContainerOutcome):
         self.record("Started", f"the command runs on {self.place()}")
         if state.container.image and Feature.NO_IMAGE in self.offer().features:
             state.condition("ImageIgnored", "True", "NoImage", f"{self.place()} runs commands on the host itself")
+        self.tell_of_ports()
         self.expect_checks()
         self.show(Status.RUNNING, "Started", "")
         return "running"
@@ -173,6 +174,9 @@ class ContainerWorkflow(ContainerOutcome):
         state.status.exit_code, state.status.finished_at = end.code, end.at
         reason = "OutOfMemory" if end.oom else "Exited"
         allowed = spec.retries_allowed
+        if end.wrong_machine:
+            ending = Ending(status=Status.FAILED, reason="WrongArchitecture", message=end.wrong_machine)
+            return self.finish(ending)
         self.record(reason, f"exit code {end.code}", warning=end.code != 0)
         again = spec.restart == "Always" or (spec.restart == "OnFailure" and end.code != 0)
         if again and not self.leaving() and (allowed is None or state.retries < allowed):

@@ -54,6 +54,13 @@ class ContainerOutcome(ContainerPlacement):
         if check is not None:
             self.state.condition("Ready", "False", "Starting", f"no good answer yet from {check}")
 
+    def tell_of_ports(self) -> None:
+        """Where the command listens on the host itself, nobody opens or closes its ports."""
+        state = self.state
+        if Feature.NO_IMAGE in self.offer().features and any(port.public for port in state.container.ports or []):
+            words = "nothing is opened for it: who reaches the command depends on where it listens and on the firewall"
+            state.condition("PortsPublic", "Unknown", "HostNetwork", words)
+
     @asynccontextmanager
     async def telling(self) -> AsyncGenerator[None]:
         """Send notices beside the block: neither outcome nor release waits for a receiver."""

@@ -38,16 +38,18 @@ CREATE_S = 120.0
 #: How much longer than the grace a stop may take: the kill, and cutting the network.
 STOP_MARGIN_S = 30.0
 REMOVE_S = 120.0
-RATE_LIMIT_S = 60.0
+RATE_LIMIT_S = 5.0  # then its container is pending, with longer pauses, and says why
 KILL_SAID_S = 0.5  # the Engine tells of a kill after it is done
+LAST_LINES = 5
 SIGKILL = "9"  # as events write it
 HUB = "https://index.docker.io/v1/"  # what the Engine calls the registry of images without a registry
 
 _ABSENT = re.compile(
-    r"not found|manifest unknown|does not exist|denied|unauthorized|authentication required|basic auth"
+    r"not found|manifest unknown|does not exist|denied|unauthorized|forbidden|authentication required|basic auth"
 )
 _WRONG_MACHINE = re.compile(r"no matching manifest|does not match the specified platform")
 _NO_PROGRAM = re.compile(r"executable file not found|no such file or directory|permission denied")
+_NOT_EXECUTED = re.compile(rb"exec format error|\[FATAL tini \(\d+\)\] exec ", re.IGNORECASE)
 _PORT_TAKEN = re.compile(r"port is already allocated|address already in use|failed to bind host port")
 WRONG = "choose an image, or a tag of it, that has a variant for this machine"
 _DISK_FULL = "no space left on device"
@@ -141,12 +143,20 @@ class DockerRuntime:
     async def inspect(self, container: str) -> Mapping[str, Any]:
         """Everything about a container, by id or name; `OOMKilled` also where the Engine missed it.
 
+        Beside it stands why a program cannot run on such a machine at all, which only its log tells.
+
         Raises:
             NotFound: There is none.
         """
         seen = await self.engine.get(f"containers/{container}/json")
         if docker_config.killed_at_limit(seen) and not await self._signalled(seen):
             seen["State"]["OOMKilled"] = True
+        architecture = docker_config.failed_abroad(seen)
+        if architecture and await self._could_not_execute(container):
+            words = (
+                f"image {named(seen['Config'])!r} is made for {architecture}, and this machine cannot run that: {WRONG}"
+            )
+            seen["State"][docker_config.WRONG_MACHINE] = words
         return seen
 
     async def start(self, container: str, seen: Mapping[str, Any]) -> None:
@@ -201,6 +211,17 @@ class DockerRuntime:
         async with aclosing(self.engine.lines("GET", "events", {"filters": wanted, **span})) as kills:
             signals = [kill["Actor"]["Attributes"].get("signal") async for kill in kills]
         return SIGKILL in signals
+
+    async def _could_not_execute(self, container: str) -> bool:
+        """True when the kernel refused the program; whoever started it says so in the log, and nowhere else.
+
+        The Engine's docker-init then tries /bin/sh, and may complain of that instead.
+        """
+        try:
+            text = b"".join([piece async for piece in self.logs(container, follow=False, tail=LAST_LINES)])
+        except NotFound:
+            return False
+        return bool(_NOT_EXECUTED.search(text))
 
     async def _pull(self, image: str, login: Login | None, progress: Progress) -> None:
         transfer = Transfer(image)
@@ -307,9 +328,6 @@ def _start_failure(seen: Mapping[str, Any], error: NebulousError) -> NebulousErr
         return PortTaken(f"public port {ports} is taken on the Engine's machine: {words}", hint)
     if _DISK_FULL in words:
         return _disk_full("the command could not be started")
-    if "exec format error" in words:
-        image = named(seen["Config"])
-        return ImageNotFound(f"image {image!r} is made for another architecture than this machine's: {words}", WRONG)
     if "exec:" in words and _NO_PROGRAM.search(words):
         return _no_program(seen, words)
     if isinstance(error, NotFound) and "network" in words:

@@ -11,7 +11,17 @@ from typing import Any
 from activities.platforms.base import Command
 from activities.runtimes.docker_engine import part
 from nebulous.errors import Rejected
-from nebulous.ids import TAG_GPUS, TAG_ID, TAG_IMAGE, TAG_INSTALL, TAG_KEY, TAG_NAMESPACE, TAG_WORKFLOW, dns_label
+from nebulous.ids import (
+    TAG_FOREIGN,
+    TAG_GPUS,
+    TAG_ID,
+    TAG_IMAGE,
+    TAG_INSTALL,
+    TAG_KEY,
+    TAG_NAMESPACE,
+    TAG_WORKFLOW,
+    dns_label,
+)
 from nebulous.models.container_fields import PublicPort
 from nebulous.models.containers import ContainerSpec, Launch
 from nebulous.models.platforms import Exit, Instance, InstanceState
@@ -22,6 +32,7 @@ CPU_SHARES = 1024  # the weight of one processor
 NEVER = "0001-01-01T00:00:00Z"  # the Engine's time of what has not happened
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # the Engine's, where an image has none
 SIGKILLED = 128 + 9  # exit code
+WRONG_MACHINE = "nebulous.wrong_machine"  # what is added to the Engine's State, beside its own words
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}  # the kernel's word -> images'
 IMAGE_ADVICE = "write [REGISTRY/]NAME[:TAG], such as python:3.12-slim"
 
@@ -130,6 +141,11 @@ def labels(launch: Launch, gpus: Sequence[int]) -> dict[str, str]:
     }
 
 
+def foreign(image: Image, machine: Machine) -> dict[str, str]:
+    """The mark of an image for another architecture: an emulator may run it, so that is no reason to refuse it."""
+    return {} if image.architecture in ("", machine.architecture) else {TAG_FOREIGN: image.architecture}
+
+
 def container(
     launch: Launch, command: Command, network: str, machine: Machine, gpus: Sequence[int], image: Image
 ) -> dict[str, Any]:
@@ -148,15 +164,13 @@ def container(
         "Image": image.reference,
         "Hostname": alias,
         "Env": [f"{key}={value}" for key, value in command.env.items()],
-        "Labels": labels(launch, gpus),
+        "Labels": labels(launch, gpus) | foreign(image, machine),
         "StopTimeout": math.ceil(spec.stop_grace_span.total_seconds()),
         **_program(spec),
         **_exposed(spec),
         "HostConfig": {
             "NetworkMode": network,
-            # Else a shell as process 1 ignores SIGTERM and nobody reaps. A program of another architecture is started
-            # without, so that the Engine says so instead of docker-init.
-            "Init": machine.has_init and image.architecture in ("", machine.architecture),
+            "Init": machine.has_init,  # else a shell as process 1 ignores SIGTERM and nobody reaps
             "RestartPolicy": {"Name": "no"},  # the workflow restarts
             **_bindings(spec),
             **_limits(spec, machine),
@@ -280,6 +294,13 @@ def killed_at_limit(seen: Mapping[str, Any]) -> bool:
     return ended and not state["OOMKilled"] and bool(seen["HostConfig"].get("Memory"))
 
 
+def failed_abroad(seen: Mapping[str, Any]) -> str:
+    """The architecture of the image, if it is not the machine's and the last run failed; else ""."""
+    state = seen["State"]
+    failed = state["Status"] == "exited" and state["ExitCode"] != 0
+    return part(seen["Config"], "Labels").get(TAG_FOREIGN, "") if failed else ""
+
+
 def _rented(container_id: str, tags: Mapping[str, str], account: str, identity: str) -> Instance:
     return Instance(
         key=tags.get(TAG_KEY, ""),
@@ -295,7 +316,8 @@ def _rented(container_id: str, tags: Mapping[str, str], account: str, identity: 
 def _exit(state: Mapping[str, Any]) -> Exit:
     """How it ended. An Engine reports OOMKilled too when only a child was killed and the command went on."""
     code = int(state["ExitCode"])
-    return Exit(code=code, at=state["FinishedAt"], oom=bool(state["OOMKilled"]) and code != 0)
+    why = str(state.get(WRONG_MACHINE) or "")
+    return Exit(code=code, at=state["FinishedAt"], oom=bool(state["OOMKilled"]) and code != 0, wrong_machine=why)
 
 
 def _ip(seen: Mapping[str, Any]) -> str | None:

@@ -53,6 +53,7 @@ class Exit(Record):
     code: int
     at: str  # RFC 3339, by the machine's clock
     oom: bool = False
+    wrong_machine: str = ""  # why its program cannot run on such a machine at all
 
 
 class InstanceState(StrEnum):

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from activities import webhook
-from activities.webhook import Webhook, public
+from activities.webhook import Webhook
+from nebulous.addresses import public
 from nebulous.errors import Rejected, Unavailable
 from tests.doubles.receiver import Receiver
 
