@@ -10,7 +10,6 @@ import base64
 import json
 import math
 import posixpath
-import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
@@ -18,41 +17,22 @@ from datetime import datetime
 from typing import Any
 
 from activities.platforms.base import Progress
-from activities.runtimes import docker_config, docker_gpus
-from activities.runtimes.docker_config import DEFAULT_PATH, IMAGE_ADVICE, Image
+from activities.runtimes import docker_config, docker_failures
+from activities.runtimes.docker_config import DEFAULT_PATH, Image
 from activities.runtimes.docker_engine import Engine, filters
-from nebulous.errors import (
-    Conflict,
-    ImageNotFound,
-    NebulousError,
-    NotFound,
-    PortTaken,
-    RateLimited,
-    Rejected,
-    Unavailable,
-)
-from nebulous.ids import TAG_IMAGE
+from activities.runtimes.docker_failures import named
+from nebulous.errors import Conflict, ImageNotFound, NebulousError, NotFound, Rejected, Unavailable
 
 #: Copying an image for a container takes minutes where the Engine has no overlay file system.
 CREATE_S = 120.0
 #: How much longer than the grace a stop may take: the kill, and cutting the network.
 STOP_MARGIN_S = 30.0
 REMOVE_S = 120.0
-RATE_LIMIT_S = 5.0  # then its container is pending, with longer pauses, and says why
 KILL_SAID_S = 0.5  # the Engine tells of a kill after it is done
 LAST_LINES = 5
 SIGKILL = "9"  # as events write it
 HUB = "https://index.docker.io/v1/"  # what the Engine calls the registry of images without a registry
 
-_ABSENT = re.compile(
-    r"not found|manifest unknown|does not exist|denied|unauthorized|forbidden|authentication required|basic auth"
-)
-_WRONG_MACHINE = re.compile(r"no matching manifest|does not match the specified platform")
-_NO_PROGRAM = re.compile(r"executable file not found|no such file or directory|permission denied")
-_NOT_EXECUTED = re.compile(rb"exec format error|\[FATAL tini \(\d+\)\] exec ", re.IGNORECASE)
-_PORT_TAKEN = re.compile(r"port is already allocated|address already in use|failed to bind host port")
-WRONG = "choose an image, or a tag of it, that has a variant for this machine"
-_DISK_FULL = "no space left on device"
 _MB = 1e6
 
 
@@ -102,7 +82,7 @@ class DockerRuntime:
                 return found
             raise Unavailable("the pull ended without the image")
         except NebulousError as error:
-            raise error if error.hint else _pull_failure(image, error, login) from error
+            raise error if error.hint else docker_failures.pull_failure(image, error, login is not None) from error
 
     async def known(self, image: str, digest: str = "") -> Image | None:
         """The image as the Engine has it: of that digest, or else what its name means now; None when it has not."""
@@ -117,7 +97,7 @@ class DockerRuntime:
         try:
             await self._pull(f"{docker_config.repository_of(image)}@{digest}", login, progress)
         except NebulousError as error:
-            failure = error if error.hint else _pull_failure(image, error, login)
+            failure = error if error.hint else docker_failures.pull_failure(image, error, login is not None)
             if isinstance(failure, Rejected):
                 return None
             raise failure from error
@@ -137,7 +117,7 @@ class DockerRuntime:
         except Conflict:
             raise
         except NebulousError as error:
-            raise _create_failure(named(body), error) from error
+            raise docker_failures.create_failure(named(body), error) from error
         return str(made["Id"])
 
     async def inspect(self, container: str) -> Mapping[str, Any]:
@@ -153,9 +133,8 @@ class DockerRuntime:
             seen["State"]["OOMKilled"] = True
         architecture = docker_config.failed_abroad(seen)
         if architecture and await self._could_not_execute(container):
-            words = (
-                f"image {named(seen['Config'])!r} is made for {architecture}, and this machine cannot run that: {WRONG}"
-            )
+            what = f"image {named(seen['Config'])!r} is made for {architecture}, and this machine cannot run that"
+            words = f"{what}: {docker_failures.WRONG}"
             seen["State"][docker_config.WRONG_MACHINE] = words
         return seen
 
@@ -171,7 +150,7 @@ class DockerRuntime:
         try:
             await self.engine.post(f"containers/{container}/start", timeout_s=CREATE_S)
         except NebulousError as error:
-            raise _start_failure(seen, error) from error
+            raise docker_failures.start_failure(seen, error) from error
 
     async def stop(self, container: str, grace_s: float) -> None:
         """End the command: its stop signal, up to the grace, SIGKILL; nothing to do where nothing runs."""
@@ -213,15 +192,12 @@ class DockerRuntime:
         return SIGKILL in signals
 
     async def _could_not_execute(self, container: str) -> bool:
-        """True when the kernel refused the program; whoever started it says so in the log, and nowhere else.
-
-        The Engine's docker-init then tries /bin/sh, and may complain of that instead.
-        """
+        """True when the kernel refused the program; whoever started it says so in the log, and nowhere else."""
         try:
             text = b"".join([piece async for piece in self.logs(container, follow=False, tail=LAST_LINES)])
         except NotFound:
             return False
-        return bool(_NOT_EXECUTED.search(text))
+        return bool(docker_failures.NOT_EXECUTED.search(text))
 
     async def _pull(self, image: str, login: Login | None, progress: Progress) -> None:
         transfer = Transfer(image)
@@ -246,7 +222,7 @@ class DockerRuntime:
             path = posixpath.join("/", folder, program)
             if await self.engine.exists(f"containers/{container}/archive", {"path": path}):
                 return
-        raise _no_program(seen)
+        raise docker_failures.no_program(seen)
 
 
 @dataclass
@@ -281,68 +257,3 @@ class Transfer:
         if total:
             words += f", {current / _MB:.0f} of {total / _MB:.0f} MB, {100 * current // total} %"
         return words
-
-
-def named(config: Mapping[str, Any]) -> str:
-    """The image of a container as the spec calls it."""
-    labels: Mapping[str, str] = config.get("Labels") or {}
-    return labels.get(TAG_IMAGE) or str(config.get("Image"))
-
-
-def _pull_failure(image: str, error: NebulousError, login: Login | None) -> NebulousError:
-    """Tell apart what waiting cannot help, what a login would, and what may pass."""
-    words = error.message
-    if isinstance(error, Rejected):
-        return Rejected(f"image {image!r}: {words}", IMAGE_ADVICE)
-    if _DISK_FULL in words:
-        return _disk_full(f"image {image!r} could not be pulled")
-    if "toomanyrequests" in words:
-        return RateLimited(f"the registry of {image!r} asks for a pause: {words}", "log in: registry:", RATE_LIMIT_S)
-    if _WRONG_MACHINE.search(words):
-        return ImageNotFound(f"image {image!r} has no variant for this machine: {words}", "choose one that has")
-    if isinstance(error, NotFound) or _ABSENT.search(words):
-        advice = "check the name and the login" if login else "check the name; a private one needs registry:"
-        return ImageNotFound(f"image {image!r} was not found or is not ours to read: {words}", advice)
-    return Unavailable(f"image {image!r} could not be pulled: {words}", "check the Engine's way to the registry")
-
-
-def _create_failure(image: str, error: NebulousError) -> NebulousError:
-    if "No command specified" in error.message:
-        return Rejected(f"image {image!r} has no command of its own", "set command:")
-    if _DISK_FULL in error.message:
-        return _disk_full("the container could not be created")
-    if isinstance(error, Rejected):
-        return Rejected(f"Docker refuses the container: {error.message}", "change what it names")
-    return error
-
-
-def _start_failure(seen: Mapping[str, Any], error: NebulousError) -> NebulousError:
-    """What kept the command from starting, by the Engine's words: it answers 400, 404 or 500 without much system."""
-    words = error.message
-    if gpu := docker_gpus.start_failure(words):
-        return gpu
-    if _PORT_TAKEN.search(words):
-        asked: dict[str, Any] = seen["HostConfig"].get("PortBindings") or {}
-        ports = ", ".join(asked)
-        hint = "free it (who has it? ss -ltnp, docker ps), choose another one, or leave out `public`"
-        return PortTaken(f"public port {ports} is taken on the Engine's machine: {words}", hint)
-    if _DISK_FULL in words:
-        return _disk_full("the command could not be started")
-    if "exec:" in words and _NO_PROGRAM.search(words):
-        return _no_program(seen, words)
-    if isinstance(error, NotFound) and "network" in words:
-        return NotFound(f"{seen['Name'][1:]!r} has lost its network: {words}")
-    return error
-
-
-def _no_program(seen: Mapping[str, Any], words: str = "") -> Rejected:
-    program, image = str(seen["Path"]), named(seen["Config"])
-    because = f": {words}" if words else ""
-    if program == "/bin/sh" and seen["Args"][:1] == ["-c"]:
-        advice = 'use the list form of command: ["/program", "argument"]'
-        return Rejected(f"image {image!r} has no /bin/sh to run a string command with{because}", advice)
-    return Rejected(f"image {image!r} has no program {program!r}{because}", "correct command:, or the image")
-
-
-def _disk_full(what: str) -> Unavailable:
-    return Unavailable(f"{what}: the Engine's disk is full", "free space on it: docker system prune")

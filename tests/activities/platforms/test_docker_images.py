@@ -62,7 +62,7 @@ class TestImages(OnDocker):
     async def test_its_digest_is_told_and_brings_the_same_image_again_when_the_name_means_another(
         self, platform: DockerPlatform, registry: Registry, pulled: Callable[[str], str], api: httpx.AsyncClient
     ):
-        image = pulled(registry.add("tools/moves", archive_of({}, {"/one": "one"})))
+        image = pulled(registry.add("tools/moves", archive_of({}, {"/one": uuid.uuid4().hex})))
         first = await self.prepare(platform, image)
         assert first.startswith("sha256:")
         await api.delete(f"/images/{image}", params={"force": 1})
@@ -78,7 +78,7 @@ class TestImages(OnDocker):
     async def test_a_digest_that_nobody_has_any_more_gives_way_to_what_the_name_means(
         self, platform: DockerPlatform, registry: Registry, pulled: Callable[[str], str], api: httpx.AsyncClient
     ):
-        image = pulled(registry.add("tools/lost", archive_of({}, {"/one": "one"})))
+        image = pulled(registry.add("tools/lost", archive_of({}, {"/one": uuid.uuid4().hex})))
         first = await self.prepare(platform, image)
         await api.delete(f"/images/{image}", params={"force": 1})
         registry.forget("tools/lost")
