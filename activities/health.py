@@ -68,10 +68,14 @@ class Tally:
 
 @dataclass
 class _Task:
-    """The loop that looks after one run, and the spec of the check that it makes."""
+    """What is done about one run: the loop that looks after it, and all of the spec that this depends on."""
 
-    loop: asyncio.Task[None]
-    spec: object = None
+    loop: asyncio.Task[None] | None = None  # None: nothing has to be done
+    spec: object = None  # None: not known yet
+
+    def cancel(self) -> None:
+        if self.loop:
+            self.loop.cancel()
 
 
 class Prober:
@@ -91,19 +95,24 @@ class Prober:
             return
         running = {(each.key, each.run): each for each in instances if each.state == InstanceState.RUNNING}
         for watched in [watched for watched in self._tasks if watched not in running]:
-            self._tasks.pop(watched).loop.cancel()
+            self._tasks.pop(watched).cancel()
         for watched, instance in running.items():
             row, task = rows.get(instance.key), self._tasks.get(watched)
-            if task and row and _spec(row) != task.spec and task.spec is not None:
-                task.loop.cancel()  # the check was changed in place
+            if task and row and task.spec not in (None, _spec(row)):  # it was changed in place
+                task.cancel()
                 task = None
             if task is None:
-                loop = asyncio.create_task(self._look_after(watched, instance), name=f"health of {instance.key}")
-                self._tasks[watched] = _Task(loop)
+                self._tasks[watched] = self._begin(watched, instance, row)
+
+    def _begin(self, watched: Watched, instance: Instance, row: Row | None) -> _Task:
+        """Look after a run; without a check there is nothing to do, and a row at hand tells so at no cost."""
+        if row and not row.spec.get("health_check"):
+            return _Task(spec=_spec(row))
+        return _Task(asyncio.create_task(self._look_after(watched, instance), name=f"health of {instance.key}"))
 
     async def close(self) -> None:
         """Stop looking."""
-        tasks = [task.loop for task in self._tasks.values()]
+        tasks = [task.loop for task in self._tasks.values() if task.loop]
         self._tasks.clear()
         for task in tasks:
             task.cancel()
@@ -113,11 +122,13 @@ class Prober:
         while True:
             try:
                 row = await self._row(instance)
-                check = ContainerSpec.model_validate(row.spec).probed if row else None
-                if row is None or check is None:
+                if row is None:
                     return
                 if task := self._tasks.get(watched):
                     task.spec = _spec(row)
+                check = ContainerSpec.model_validate(row.spec).probed
+                if check is None:
+                    return
                 command = await self._secrets.command(_launch(instance, row, self._install))
                 await self._ask_for_ever(instance, check, command, row)
             except (NebulousError, RPCError) as error:
@@ -133,15 +144,16 @@ class Prober:
         while True:
             handle = self._client.get_workflow_handle(instance.workflow)
             try:
-                row = await temporal.row(await handle.describe(rpc_timeout=temporal.RPC_TIMEOUT))
+                async with self._gate:
+                    row = await temporal.row(await handle.describe(rpc_timeout=temporal.RPC_TIMEOUT))
             except RPCError as error:
                 if temporal.is_not_found(error):
                     return None
                 raise
             status = row.status.get("status") if row else None
-            if row is None or not row.spec.get("health_check") or status in FINAL or instance.key not in row.rentals:
+            if row is None or status in FINAL or instance.key not in row.rentals:
                 return None
-            if status == Status.RUNNING:
+            if status == Status.RUNNING or not row.spec.get("health_check"):
                 return row
             await asyncio.sleep(pause)
             pause = min(pause * 2, SLOWEST_LOOK_S)

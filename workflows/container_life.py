@@ -155,12 +155,12 @@ class ContainerLife(Entity[ContainerState]):
         return self._keep(ending) or "releasing"
 
     def _keep(self, ending: Ending) -> str | None:
-        """Keep the machine of a failed command for a look at it, if that is wanted and it is there."""
+        """Keep the machine of a command that failed for a look at it, if that is wanted and it is there."""
         state = self.state
         if state.deleting or ending.status != Status.FAILED or state.instance is None or self.gone():
             return None
         span = state.container.keep_span
-        if not span:
+        if not span or not state.status.started_at:
             return None
         state.keep_until = stamp(workflow.now() + span)
         state.condition("Released", "False", "KeptOnFailure", f"until {state.keep_until}")

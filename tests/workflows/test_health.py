@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from activities.health import Prober
 from activities.platforms.local import LocalPlatform
+from activities.secrets import SecretReader
 from nebulous import ids
 from tests import nebula as running
 from tests.nebula import Nebula, Resource, eventually, sim_labels
@@ -177,6 +179,18 @@ async def test_a_check_that_hangs_is_ended_and_says_so(host: Nebula):
     life = await host.create(image=None, command="sleep 600", health_check=check)
     condition = await ready(life, "Unhealthy")
     assert condition["message"] == "its command did not end within 200ms (1 in a row)"
+
+
+async def test_many_without_a_check_cost_no_look_at_their_rows(nebula: Nebula):
+    """The rows that a full comparison reads tell that there is nothing to do."""
+    lives = [await nebula.create(labels=sim_labels(boot="0s")) for _ in range(5)]
+    for life in lives:
+        await life.until("running")
+    prober = Prober(nebula.client, nebula.platform, nebula.parts.install, SecretReader(nebula.client, b""))
+    rows = {key: row for row in [await life.row() for life in lives] for key in row.rentals}
+    prober.see(await nebula.owned(), rows)
+    assert [task.loop for task in prober._tasks.values()] == [None] * 5
+    await prober.close()
 
 
 async def test_another_worker_goes_on_where_the_row_is(session_engine: Engine, tmp_path: Path):
