@@ -45,7 +45,10 @@ class ContainerOutcome(ContainerPlacement):
 
     async def close(self) -> str:
         """Give what is still to be told a last moment, then the name."""
-        await self.wait(lambda: not self.state.notices, workflow.now() + LAST_NOTICE, summary="for the last notices")
+        if self.state.notices:
+            await self.wait(
+                lambda: not self.state.notices, workflow.now() + LAST_NOTICE, summary="for the last notices"
+            )
         return await super().close()
 
     def expect_checks(self) -> None:
