@@ -65,9 +65,9 @@ class Pace:
         return cls(
             timedelta(seconds=15),
             timedelta(minutes=10),
-            timedelta(seconds=1),
-            timedelta(minutes=2),
-            tries=6,
+            timedelta(seconds=2),
+            timedelta(minutes=1),
+            tries=10,
             waits_for_worker=True,
             heartbeat=False,
         )

@@ -61,7 +61,7 @@ class Webhook:
         return _judged(reply, url.host)
 
     async def _address(self, host: str, port: int) -> str:
-        """The address to connect to.
+        """The address to connect to, as a URL has it.
 
         Raises:
             Rejected: It is not public. Unavailable: The name is not known just now.
@@ -74,7 +74,9 @@ class Webhook:
         refused = [address for address in addresses if not self._private and not public(address)]
         if refused:
             raise Rejected(f"notify: {host} is {refused[0]}, which is not public", ALLOW_IT)
-        return addresses[0]
+        # One is tried and not one after the other: of the two kinds the older one works everywhere.
+        chosen = next((address for address in addresses if ":" not in address), addresses[0])
+        return f"[{chosen}]" if ":" in chosen else chosen
 
 
 def _judged(reply: httpx.Response, host: str) -> int:

@@ -140,8 +140,10 @@ async def row(execution: WorkflowExecution | WorkflowExecutionDescription) -> Ro
 
 
 async def progress(execution: WorkflowExecutionDescription) -> str:
-    """What an activity under way said last: how much of an image is there, or why it is tried again; "" for nothing."""
+    """How far an image on its way is, or why it is tried again; "" when none is."""
     for pending in execution.raw_description.pending_activities:
+        if pending.activity_type.name != "prepare":
+            continue
         if pending.HasField("last_failure"):
             return f"trying again: {pending.last_failure.message}"
         if pending.HasField("heartbeat_details"):

@@ -180,11 +180,8 @@ class ContainerWorkflow(ContainerOutcome):
         self.record(reason, f"exit code {end.code}", warning=end.code != 0)
         again = spec.restart == "Always" or (spec.restart == "OnFailure" and end.code != 0)
         if again and not self.leaving() and (allowed is None or state.retries < allowed):
-            started = moment(state.status.started_at) or workflow.now()
-            steady = workflow.now() - started >= STEADY
-            wait = timedelta(0) if steady else backoff(RESTART_BACKOFF, state.retries)
+            state.restart_at = stamp(workflow.now() + self._pause())
             state.retries += 1
-            state.restart_at = stamp(workflow.now() + wait)
             return "restarting"
         if end.code == 0:
             return self.finish(Ending(status=Status.COMPLETED, reason=reason))
@@ -225,9 +222,15 @@ class ContainerWorkflow(ContainerOutcome):
             more = f"; {counted(state.retries, 'restart')} did not help" if state.retries else ""
             state.ending = Ending(status=Status.FAILED, reason="Unhealthy", message=f"{why}{more}")
             return "stopping"
-        wait = backoff(RESTART_BACKOFF, state.retries)
+        wait = self._pause()
         state.retries += 1
         return await self._restart_now("Unhealthy", wait)
+
+    def _pause(self) -> timedelta:
+        """How long to wait before the next retry: not at all after a long run."""
+        started = moment(self.state.status.started_at) or workflow.now()
+        steady = workflow.now() - started >= STEADY
+        return timedelta(0) if steady else backoff(RESTART_BACKOFF, self.state.retries)
 
     async def _restart_now(self, reason: str, wait: timedelta) -> str:
         self.show(Status.RESTARTING, reason, "stopping the command")

@@ -53,6 +53,11 @@ def test_public_addresses_are_public(address: str):
     assert public(address)
 
 
+async def test_an_address_of_ipv6_is_written_as_urls_have_it():
+    assert await Webhook(private=True)._address("::1", 80) == "[::1]"
+    assert await Webhook(private=False)._address("2606:4700::1111", 80) == "[2606:4700::1111]"
+
+
 async def test_a_redirect_is_not_followed(receiver: Receiver):
     receiver.answers, receiver.location = [302], receiver.url
     with pytest.raises(Rejected, match="302, a redirect, which is not followed"):
