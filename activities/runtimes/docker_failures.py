@@ -22,7 +22,8 @@ from nebulous.ids import TAG_IMAGE
 RATE_LIMIT_S = 5.0  # then its container is pending, with longer pauses, and says why
 
 _ABSENT = re.compile(
-    r"not found|manifest unknown|does not exist|denied|unauthorized|forbidden|authentication required|basic auth"
+    r"not found|manifest unknown|unknown blob|does not exist|denied|unauthorized|forbidden|authentication required"
+    r"|basic auth"
 )
 #: What of the Engine's words tells people nothing, and takes the room of what does.
 _NOISE = re.compile(

@@ -61,8 +61,10 @@ class Registry:
         self._flowing.set()
 
     def forget(self, name: str, tag: str = "1") -> None:
-        """Lose an image, its digest too."""
-        self._blobs.pop(self._manifests.pop(f"{name}:{tag}"))
+        """Lose an image with all its blobs: an Engine may still know the manifest, and go on from there."""
+        manifest = json.loads(self._blobs.pop(self._manifests.pop(f"{name}:{tag}")))
+        for blob in [manifest["config"], *manifest["layers"]]:
+            self._blobs.pop(blob["digest"], None)
 
     @property
     def address(self) -> str:
@@ -105,6 +107,8 @@ class Registry:
             if digest in self._blobs:
                 return 200, MANIFEST, self._blobs[digest]
             return 404, "application/json", _error("MANIFEST_UNKNOWN", "manifest unknown")
+        if reference not in self._blobs:
+            return 404, "application/json", _error("BLOB_UNKNOWN", "blob unknown to registry")
         return 200, "application/octet-stream", self._blobs[reference]
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:

@@ -13,6 +13,7 @@ import pytest
 from activities.platforms.base import Command
 from activities.platforms.docker import DockerPlatform
 from nebulous.errors import ImageNotFound, RateLimited, Rejected, Unavailable
+from tests.activities.platforms.contract import until
 from tests.activities.platforms.docker_builders import OnDocker
 from tests.docker_engine import archive_of
 from tests.dockerd import Dockerd
@@ -59,6 +60,16 @@ class TestImages(OnDocker):
         await self.prepare(platform, image)
         assert len(registry.requests) == asked
 
+    async def removed(self, api: httpx.AsyncClient, *names: str) -> None:
+        """Remove an image under all its names, and see that it is gone."""
+
+        async def gone() -> bool:
+            for name in names:
+                await api.delete(f"/images/{name}", params={"force": 1})
+            return {(await api.get(f"/images/{name}/json")).status_code for name in names} == {404}
+
+        await until(gone)
+
     async def test_its_digest_is_told_and_brings_the_same_image_again_when_the_name_means_another(
         self, platform: DockerPlatform, registry: Registry, pulled: Callable[[str], str], api: httpx.AsyncClient
     ):
@@ -80,9 +91,9 @@ class TestImages(OnDocker):
     ):
         image = pulled(registry.add("tools/lost", archive_of({}, {"/one": uuid.uuid4().hex})))
         first = await self.prepare(platform, image)
-        await api.delete(f"/images/{image}", params={"force": 1})
+        await self.removed(api, image, f"{image.rpartition(':')[0]}@{first}")
         registry.forget("tools/lost")
-        registry.add("tools/lost", archive_of({}, {"/two": "two"}))
+        registry.add("tools/lost", archive_of({}, {"/two": uuid.uuid4().hex}))
         assert await self.prepare(platform, image, digest=first) not in ("", first)
 
     async def test_an_image_that_never_was_in_a_registry_is_known_by_its_id(
