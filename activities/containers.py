@@ -88,13 +88,12 @@ class ContainerActivities:
         return [offer.model_copy(update={"identity": identity}) for offer in offers]
 
     @activity.defn(name="prepare")
-    async def prepare(self, request: LaunchRequest) -> bool:
-        """Bring the image to the machine; `describe` shows the progress."""
+    async def prepare(self, request: LaunchRequest) -> str:
+        """Bring the image to the machine and return its digest; `describe` shows the progress."""
         with translated():
             async with beating() as progress:
                 command = await self._secrets.command(request.launch)
-                await self._platform.prepare(request.launch, command, progress)
-        return True
+                return await self._platform.prepare(request.launch, command, progress)
 
     @activity.defn(name="create")
     async def create(self, request: LaunchRequest) -> list[Instance]:

@@ -60,6 +60,19 @@ class Pace:
         return cls(timedelta(hours=24), None, timedelta(seconds=1), timedelta(seconds=10), waits_for_worker=True)
 
     @classmethod
+    def telling(cls) -> Pace:
+        """Somebody else's server: a few tries over a few minutes, and then it is said that it was not told."""
+        return cls(
+            timedelta(seconds=15),
+            timedelta(minutes=10),
+            timedelta(seconds=2),
+            timedelta(minutes=1),
+            tries=10,
+            waits_for_worker=True,
+            heartbeat=False,
+        )
+
+    @classmethod
     def removal(cls) -> Pace:
         """One round of a delete, which the workflow repeats for ever: urgent, patient with absent workers."""
         return cls(

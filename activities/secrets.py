@@ -11,8 +11,11 @@ from activities.platforms.base import Command
 from nebulous import temporal
 from nebulous.errors import Rejected, Unavailable
 from nebulous.ids import Address
+from nebulous.models.container_fields import SshKey, check_key
 from nebulous.models.containers import Launch
 from nebulous.seal import unseal
+
+PUBLIC_KEY = "PUBLIC_KEY"  # where images that run an SSH server look for keys, RunPod's for one
 
 
 class SecretReader:
@@ -35,11 +38,26 @@ class SecretReader:
             env[variable.key] = (
                 await self.value(launch, variable.secret_name) if variable.secret_name else variable.value or ""
             )
+        if PUBLIC_KEY not in env and (keys := await self._keys(launch, spec.ssh_keys or [])):
+            env[PUBLIC_KEY] = "\n".join(keys)
         env |= launch.own_env  # what a container is told about itself is always true
         registry = spec.registry
         if registry is None:
             return Command(env=env)
         return Command(env, registry.username, await self.value(launch, registry.password_secret))
+
+    async def _keys(self, launch: Launch, keys: list[SshKey]) -> list[str]:
+        """The public keys, each once."""
+        found: list[str] = []
+        for key in keys:
+            if key.public_key_secret:
+                try:
+                    found.append(check_key(await self.value(launch, key.public_key_secret)))
+                except ValueError as error:
+                    raise Rejected(f"secret {key.public_key_secret!r}: {error}", "create it with the key") from error
+            elif key.public_key:
+                found.append(key.public_key)
+        return list(dict.fromkeys(found))
 
     async def value(self, launch: Launch, name: str) -> str:
         """One secret of the launch's namespace, in clear."""

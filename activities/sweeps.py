@@ -18,9 +18,11 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from activities.failures import translated
+from activities.health import Prober
 from activities.heartbeat import beating
 from activities.orphans import Orphans
 from activities.platforms.base import Platform, Watches
+from activities.secrets import SecretReader
 from nebulous import temporal
 from nebulous.errors import NebulousError, Unavailable
 from nebulous.ids import Address, platform_workflow
@@ -53,17 +55,22 @@ class SweepPace:
 class SweepActivities:
     """The observer of one platform account; runs on that account's queue."""
 
-    def __init__(self, client: Client, platform: Platform, install: str, pace: SweepPace) -> None:
+    def __init__(
+        self, client: Client, platform: Platform, install: str, pace: SweepPace, secrets: SecretReader
+    ) -> None:
         self._client = client
         self._platform = platform
         self._install = install
         self._pace = pace
+        self._secrets = secrets
 
     @activity.defn(name="sweep")
     async def sweep(self, request: SweepRequest) -> None:
         """Watch until cancelled; heartbeats say when it last compared everything."""
         async with beating() as say:
-            sweep = asyncio.create_task(Sweep(self._client, self._platform, self._install, self._pace).run(say))
+            prober = Prober(self._client, self._platform, self._install, self._secrets)
+            watching = Sweep(self._client, self._platform, self._install, self._pace, prober)
+            sweep = asyncio.create_task(watching.run(say))
             leaving = asyncio.create_task(activity.wait_for_worker_shutdown())
             try:
                 await asyncio.wait({sweep, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -81,11 +88,12 @@ class SweepActivities:
 class Sweep:
     """One run of the observer. Nothing here matters after a crash: the next run begins with a full comparison."""
 
-    def __init__(self, client: Client, platform: Platform, install: str, pace: SweepPace) -> None:
+    def __init__(self, client: Client, platform: Platform, install: str, pace: SweepPace, prober: Prober) -> None:
         self._client = client
         self._platform = platform
         self._install = install
         self._pace = pace
+        self._prober = prober
         self._orphans = Orphans(client, platform, install, pace.orphan_grace_s)
         self._known: dict[str, Instance] = {}
         self._full_due = 0.0
@@ -107,6 +115,7 @@ class Sweep:
                     await asyncio.wait_for(self._wake.wait(), self._interval())
                 self._wake.clear()
         finally:
+            await self._prober.close()
             if watcher:
                 watcher.cancel()
                 with suppress(asyncio.CancelledError):
@@ -130,6 +139,7 @@ class Sweep:
         else:
             await self._differences(mine)
         self._known = mine
+        self._prober.see(mine.values(), expected)
         return f"{len(mine)} instances"
 
     async def _expected(self) -> dict[str, Row]:

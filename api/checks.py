@@ -7,14 +7,16 @@ import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from api.platforms import CONFIGURE, KNOWN
 from api.store import Store
 from nebulous import catalog, ids
+from nebulous.addresses import plainly_private
 from nebulous.errors import Conflict
 from nebulous.ids import Address
 from nebulous.models.base import InvalidDocument, Problem, nearest
-from nebulous.models.containers import ContainerSpec, Port
+from nebulous.models.containers import ContainerSpec
 from nebulous.models.platforms import PlatformReport
 
 LOOKUPS_AT_ONCE = 16
@@ -25,10 +27,6 @@ def _given(value: object) -> bool:
     return bool(value)
 
 
-def _public(ports: Sequence[Port] | None) -> bool:
-    return any(port.public for port in ports or ())
-
-
 #: Fields that only simulated platforms take in this release: no real one acts on them, and ignoring is worse than
 #: saying so. A field leaves this table with the issue that makes it work.
 NOT_YET: dict[str, Callable[[Any], bool]] = {
@@ -36,11 +34,6 @@ NOT_YET: dict[str, Callable[[Any], bool]] = {
     "queue": _given,
     "priority": _given,
     "meters": _given,
-    "health_check": _given,
-    "ports": _public,  # inside its network a container's ports are open anyway
-    "ssh_keys": _given,
-    "keep_on_failure": _given,
-    "notify": _given,
     "disk": _given,
     "spot": _given,
 }
@@ -88,6 +81,18 @@ def check_fields(spec: ContainerSpec, reports: Sequence[PlatformReport]) -> None
     problems = [Problem((name,), f"`{name}` is not available {where}") for name in refused]
     if problems:
         raise InvalidDocument(problems, "leave it out, or try it with a simulated platform: `platform: sim`")
+
+
+def check_notify(spec: ContainerSpec, private: bool) -> None:
+    """Refuse an address that must not be told; what a name stands for is judged when it is told.
+
+    Raises:
+        Rejected: It is not public, and only public ones may be told.
+    """
+    host = urlsplit(spec.notify or "").hostname
+    if host and not private and plainly_private(host):
+        problem = Problem(("notify",), f"{host!r} is not public, and this server tells only public addresses")
+        raise InvalidDocument([problem], "an operator allows it with NEBU_NOTIFY_PRIVATE=true")
 
 
 def check_names(spec: ContainerSpec) -> None:

@@ -32,6 +32,8 @@ async def prepare(asked: Asked) -> Prepared:
     """
     spec: ContainerSpec = asked.spec
     checks.check_names(spec)
+    settings = asked.uses.settings
+    checks.check_notify(spec, settings.loopback if settings.notify_private is None else settings.notify_private)
     reports = await asked.uses.reports.all()
     checks.check_platform(spec, reports)
     checks.check_fields(spec, reports)
@@ -50,6 +52,10 @@ def _notices(spec: ContainerSpec) -> list[str]:
     ]
     if spec.platform == "local" and spec.image:
         said.append("platform 'local' runs the command on the host and ignores `image`")
+    if spec.platform == "local" and any(port.public for port in spec.ports or []):
+        said.append("platform 'local' opens no port: who reaches the command depends on the address that it listens on")
+    if any(key.copy_local and not key.public_key for key in spec.ssh_keys or []):
+        said.append("ssh_keys copy_local: only `nebu create` can copy your keys; nothing was copied")
     return said
 
 
@@ -78,7 +84,6 @@ def present(row: Row, role: Role) -> dict[str, Any]:
         "status": {
             **status,
             "rentals": [{"key": key, **rental} for key, rental in row.rentals.items()],
-            "public_ports": None,
             "tailnet_url": None,
         },
     }

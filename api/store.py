@@ -114,8 +114,11 @@ class Store:
                 description = await self._describe(str(address))
         except NotFound:
             return None
+        row = await read_row(description, address)
+        if said := await temporal.progress(description):
+            row.status["message"] = said  # of a transfer; it is in no memo, for it changes each second
         return Found(
-            row=await read_row(description, address),
+            row=row,
             open=description.status is WorkflowExecutionStatus.RUNNING,
             fresh=description.history_length <= FRESH_EVENTS,
             idle=not description.raw_description.HasField("pending_workflow_task"),

@@ -8,9 +8,11 @@
     ├── QuotaExceeded          leave `scope` alone for a while, and say which quota
     ├── AuthFailed             stop using this credential or account
     ├── Rejected               the request can never work: say what to change
-    │   └── ImageNotFound      … here, the image
+    │   ├── ImageNotFound      … here, the image
+    │   └── NoAccelerator      … here, what the machine's driver says
     ├── NotFound               it is gone, or never was
     ├── Conflict               somebody else holds the name, or it changed meanwhile
+    │   └── PortTaken          … here, the port
     ├── Forbidden              who you are does not allow this
     └── Unauthenticated        we do not know who you are
 
@@ -81,12 +83,20 @@ class ImageNotFound(Rejected):
     """No registry that we may read has this image."""
 
 
+class NoAccelerator(Rejected):
+    """The machine has the accelerator, and its driver does not give it to a container."""
+
+
 class NotFound(NebulousError):
     """It does not exist (any more). From a platform this, and nothing else, proves absence."""
 
 
 class Conflict(NebulousError):
     """It exists already with other contents, or changed since it was read."""
+
+
+class PortTaken(Conflict):
+    """A port that is to be public belongs to another program of that machine."""
 
 
 class Forbidden(NebulousError):
@@ -108,8 +118,10 @@ BY_TYPE: dict[str, type[NebulousError]] = {
         AuthFailed,
         Rejected,
         ImageNotFound,
+        NoAccelerator,
         NotFound,
         Conflict,
+        PortTaken,
         Forbidden,
         Unauthenticated,
     )

@@ -22,6 +22,8 @@ TAG_KEY = "nebulous-key"
 #: docker only: what shares a network (`organization/namespace`), and which GPUs a container holds (`0,1`).
 TAG_NAMESPACE = "nebulous-namespace"
 TAG_GPUS = "nebulous-gpus"
+TAG_FOREIGN = "nebulous-foreign"  # the image's architecture, where it is not the machine's
+TAG_IMAGE = "nebulous-image"  # as the spec has it, where the container is made of a pinned one
 
 DEFAULT_NAMESPACE = "default"
 LOCAL_ORGANIZATION = "local"

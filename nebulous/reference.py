@@ -25,14 +25,14 @@ SIMULATED = "simulated platforms only, without effect there"
 ACTS: dict[str, str] = {
     **dict.fromkeys(
         (
-            "volumes", "queue", "priority", "meters", "health_check", "ssh_keys", "keep_on_failure", "notify", "disk",
+            "volumes", "queue", "priority", "meters", "disk",
         ),
         SIMULATED,
     ),
     "image": "docker; `local` ignores it",
     "args": "docker; `local` has no image to give them to, and refuses",
     "resources": "docker; `local` limits nothing",
-    "ports": "open inside a namespace; real platforms refuse `public: true`",
+    "ports": "open inside a namespace; `public: true`: docker, and `local` opens nothing and says so",
     "spot": "simulated platforms only",
     "regions": "simulated platforms; docker and local have none, and refuse",
     "shm_size": "docker",

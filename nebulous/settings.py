@@ -85,6 +85,11 @@ class Settings(BaseSettings):
         default=None, description="folder for logs of finished containers; default DATA_DIR/archive"
     )
 
+    notify_private: bool | None = Field(
+        default=None,
+        description="containers' `notify` may reach addresses that are not public; default: `nebu serve` on loopback",
+    )
+
     signing_key: str | None = Field(
         default=None, description="HS256 key of the API's tokens; default: DATA_DIR/keys/signing"
     )
@@ -125,6 +130,11 @@ class Settings(BaseSettings):
     def loopback(self) -> bool:
         """True when nobody but this machine reaches the API."""
         return self.host in {"127.0.0.1", "::1", "localhost"}
+
+    @property
+    def tells_private(self) -> bool:
+        """True when `notify` may reach any address; a worker by itself cannot know who reaches the API."""
+        return self.embedded and self.loopback if self.notify_private is None else self.notify_private
 
     @property
     def simulated(self) -> list[str]:

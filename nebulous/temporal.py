@@ -139,6 +139,21 @@ async def row(execution: WorkflowExecution | WorkflowExecutionDescription) -> Ro
         return None
 
 
+async def progress(execution: WorkflowExecutionDescription) -> str:
+    """How far an image on its way is, or why it is tried again; "" when none is."""
+    for pending in execution.raw_description.pending_activities:
+        if pending.activity_type.name != "prepare":
+            continue
+        if pending.HasField("last_failure"):
+            return f"trying again: {pending.last_failure.message}"
+        if pending.HasField("heartbeat_details"):
+            payloads = list(pending.heartbeat_details.payloads)
+            said: list[Any] = await execution.data_converter.decode(payloads)
+            if said and isinstance(said[0], str) and said[0]:
+                return said[0]
+    return ""
+
+
 def quote(value: str) -> str:
     """A string literal for a visibility query, safe against any content."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')

@@ -125,6 +125,33 @@ async def _apply(life: Resource, *, replace: bool = False, **spec: Any) -> None:
     await life.client.get_workflow_handle(life.id).execute_update("apply", request)
 
 
+async def unhealthy(run: Nebula) -> str:
+    check = {"command": "true", "interval": "100ms", "retries": 1}
+    script = sim_labels(boot="0s", unhealthy_after="300ms,0s")
+    life = await run.create(labels=script, restart="OnFailure", max_retries=1, health_check=check)
+    await life.until("failed")
+    await life.signal("delete")
+    await life.gone()
+    return life.id
+
+
+async def kept_and_told(run: Nebula) -> str:
+    script = sim_labels(boot="0s", run_for="0s", exit_code="3")
+    life = await run.create(labels=script, keep_on_failure="1h", notify="http://127.0.0.1:9/nobody")
+
+    async def told() -> bool:
+        return "NotifyFailed" in await life.reasons()
+
+    await eventually(told)
+    await life.signal("stop")
+
+    async def given_back() -> bool:
+        return not (await life.row()).rentals
+
+    await eventually(given_back)
+    return life.id
+
+
 async def secret(run: Nebula) -> str:
     handle = await run.client.start_workflow(
         "Secret",
@@ -163,6 +190,8 @@ CASES: dict[str, list[Case]] = {
         invalid,
         changed,
         replaced,
+        unhealthy,
+        kept_and_told,
     ],
     "Secret": [secret],
     "Platform": [platform],

@@ -19,11 +19,13 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from activities.archive import Archive
 from activities.containers import ContainerActivities
+from activities.notices import NoticeActivities
 from activities.offers import OfferActivities
 from activities.platforms.base import Platform
 from activities.resources import ResourceActivities
 from activities.secrets import SecretReader
 from activities.sweeps import SweepActivities, SweepPace
+from activities.webhook import Webhook
 from nebulous import __version__, ids
 from nebulous.seal import secret_key
 from nebulous.settings import Settings
@@ -82,12 +84,13 @@ class Parts:
     def control_worker(self) -> Worker:
         """Workflows, and the activities that touch only Temporal."""
         resources, offers = ResourceActivities(self.client), OfferActivities(self.client)
+        notices = NoticeActivities(Webhook(self.settings.tells_private))
         return Worker(
             self.client,
             task_queue=ids.TASK_QUEUE,
             build_id=BUILD_ID,
             workflows=WORKFLOWS,
-            activities=[resources.delete_owned, offers.choose_platforms],
+            activities=[resources.delete_owned, offers.choose_platforms, notices.notify],
             workflow_runner=workflow_runner(self.strict_sandbox),
             max_cached_workflows=CACHED_WORKFLOWS,
             sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
@@ -101,7 +104,7 @@ class Parts:
         secrets = SecretReader(self.client, secret_key(self.settings))
         containers = ContainerActivities(platform, secrets, archive, self.install)
         pace = SweepPace(self.settings.full_sweep_s, self.settings.orphan_grace_s)
-        sweeps = SweepActivities(self.client, platform, self.install, pace)
+        sweeps = SweepActivities(self.client, platform, self.install, pace, secrets)
         activities: list[Any] = [
             containers.list_offers,
             containers.prepare,

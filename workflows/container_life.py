@@ -10,9 +10,17 @@ from temporalio import workflow
 from nebulous.ids import rental_key
 from nebulous.models.containers import FINAL, ContainerSpec, Launch, Status
 from nebulous.models.platforms import Instance, Observation, Offer
-from workflows.container_state import LONGEST_MESSAGE, ContainerState, Ending, spec_of
+from workflows.container_state import LONGEST_MESSAGE, ContainerState, Ending, Notice, spec_of
 from workflows.entity import moment, stamp
 from workflows.wishes import Resource
+
+UNREACHABLE = "Unreachable: "  # begins the message of checks that cannot be made from where the worker is
+NOTICES_KEPT = 20
+#: What of the status a notification says.
+TOLD = (
+    *("status", "reason", "message", "exit_code", "platform", "attempt", "restarts", "recoveries"),
+    *("started_at", "finished_at"),
+)
 
 
 class ContainerLife(Resource[ContainerState]):
@@ -61,6 +69,11 @@ class ContainerLife(Resource[ContainerState]):
         if state.run_since and not self.final():
             since, limit = moment(state.run_since) or now, new.timeout_span
             state.run_by = stamp(since + limit) if limit else None
+        if state.keep_until:
+            state.keep_until = moved(state.keep_until, new.keep_span - old.keep_span)
+            state.condition("Released", "False", "KeptOnFailure", f"until {state.keep_until}")
+        if new.probed != old.probed and state.status.status == Status.RUNNING:
+            self.expect_checks()
         ceiling = new.max_usd_per_hour
         if ceiling != old.max_usd_per_hour:
             state.offers = [offer for offer in state.offers if affordable(offer, ceiling)]
@@ -72,6 +85,7 @@ class ContainerLife(Resource[ContainerState]):
         """Want it stopped; nothing to do for a finished one."""
         if self.addressed(request):
             self.state.start_asked = False
+            self.state.keep_until = None  # a failed one's machine is not kept any longer
             if not self.final() and self.state.wanted != "stop":
                 self.state.wanted = "stop"
                 self.record("StopRequested", "stop requested")
@@ -106,6 +120,8 @@ class ContainerLife(Resource[ContainerState]):
             self._observe_exit(seen, instance)
         elif seen.state in ("lost", "preempted") and state.seen is None:
             state.seen = seen
+        elif seen.state in ("healthy", "unhealthy"):
+            self._observe_health(seen, instance)
         elif seen.ip:
             state.status.ip = seen.ip
 
@@ -114,6 +130,36 @@ class ContainerLife(Resource[ContainerState]):
             self.state.seen = seen
         elif seen.run != instance.run:
             self.state.early = seen  # `start` has not answered yet
+
+    def _observe_health(self, seen: Observation, instance: Instance) -> None:
+        """Show what the checks say of the current run; whether it is restarted is decided by `running`."""
+        state, healthy = self.state, seen.state == "healthy"
+        if seen.run != instance.run or state.phase != "running" or state.seen or state.container.probed is None:
+            return
+        unreachable = seen.message.startswith(UNREACHABLE)
+        message = seen.message.removeprefix(UNREACHABLE)
+        reason = "Healthy" if healthy else "Unreachable" if unreachable else "Unhealthy"
+        if self.readiness() == reason:
+            return
+        state.condition("Ready", "True" if healthy else "Unknown" if unreachable else "False", reason, message)
+        state.status.ready = healthy and state.status.status == Status.RUNNING
+        self.record(reason, message or f"{state.container.probed} says yes", warning=not healthy)
+        if reason == "Unhealthy" and state.container.restart != "Never":
+            state.unhealthy = message
+        self.publish()
+
+    def readiness(self) -> str:
+        """The reason of the condition `Ready`, which a container with a health check has."""
+        return next((known.reason for known in self.state.status.conditions if known.type == "Ready"), "")
+
+    def expect_checks(self) -> None:
+        """Begin a run, or another check: with one it is not ready before the first good answer."""
+        state, check = self.state, self.state.container.probed
+        if check is not None:
+            state.condition("Ready", "False", "Starting", f"no good answer yet from {check}")
+        else:
+            state.status.conditions = [known for known in state.status.conditions if known.type != "Ready"]
+        state.status.ready = state.status.status == Status.RUNNING and check is None
 
     @workflow.query(name="history", description="Events and attempts, oldest first.")
     def on_history(self) -> dict[str, Any]:
@@ -128,7 +174,7 @@ class ContainerLife(Resource[ContainerState]):
     def finish(self, ending: Ending) -> str:
         """Write the outcome, once; while deleting, the word stays `stopping` until the proof."""
         state, status = self.state, self.state.status
-        state.ending = None
+        state.ending, state.unhealthy = None, ""
         state.run_by = state.run_since = state.provision_by = state.restart_at = state.next_try_at = None
         state.offers, state.blocked, state.rounds = [], {}, 0
         status.finished_at, status.next_try_at, status.ready = self.now(), None, False
@@ -137,9 +183,35 @@ class ContainerLife(Resource[ContainerState]):
         else:
             self.show(ending.status, ending.reason, ending.message)
             self.record(ending.status.capitalize(), ending.message or ending.reason, ending.status != Status.COMPLETED)
+            self.announce("outcome")
         if state.rentals:
             state.condition("Released", "False", "Releasing", "the instance is being given back")
-        return "releasing"
+        return self._keep(ending) or "releasing"
+
+    def _keep(self, ending: Ending) -> str | None:
+        """Keep the machine of a command that failed for a look at it, if that is wanted and it is there."""
+        state = self.state
+        if state.deleting or ending.status != Status.FAILED or state.instance is None or self.gone():
+            return None
+        span = state.container.keep_span
+        if not span or not state.status.started_at:
+            return None
+        state.keep_until = stamp(workflow.now() + span)
+        state.condition("Released", "False", "KeptOnFailure", f"until {state.keep_until}")
+        self.record("KeptOnFailure", f"the machine is kept until {state.keep_until}; stop or delete gives it back")
+        return "keeping"
+
+    def announce(self, event: Literal["outcome", "recovery"]) -> None:
+        """Write what is sent to `notify`; it leaves beside everything else."""
+        state, status = self.state, self.state.status
+        if not state.spec.get("notify"):
+            return
+        state.noticed += 1
+        where = {name: getattr(state.metadata, name) for name in ("id", "owner", "namespace", "name")}
+        shown = {name: getattr(status, name) for name in TOLD}
+        body = {"kind": "Container", "event": event, **where, **shown, "at": self.now()}
+        key = f"{state.metadata.id}-{state.noticed}"
+        state.notices = [*state.notices, Notice(key=key, body=body)][-NOTICES_KEPT:]
 
     @property
     def farewell(self) -> str:
@@ -193,6 +265,7 @@ class ContainerLife(Resource[ContainerState]):
             attempt=state.status.attempt,
             recoveries=state.status.recoveries,
             platform=offer.platform,
+            image_digest=state.status.image_digest or "",
         )
 
     def instance(self) -> Instance:
@@ -224,7 +297,10 @@ class ContainerLife(Resource[ContainerState]):
         """Set the words that readers see."""
         shown = self.state.status
         shown.status, shown.reason, shown.message = status, reason, message[:LONGEST_MESSAGE]
-        shown.ready = status == Status.RUNNING
+        checked = bool(self.readiness())
+        if checked and status != Status.RUNNING:
+            self.state.condition("Ready", "False", "NotRunning", "")
+        shown.ready = status == Status.RUNNING and (not checked or self.readiness() == "Healthy")
 
 
 def moved(at: str, by: timedelta) -> str:

@@ -22,6 +22,7 @@ NEXT = {
     "restarting": "start the command again",
     "recovering": "prove the lost machine gone, then find another",
     "stopping": "stop the command",
+    "keeping": "keep the machine of the failed command",
     "releasing": "give the machine back and prove it gone",
     "finished": "be deleted, started again, or expire",
 }
@@ -34,6 +35,13 @@ class Ending(Record):
     status: Status
     reason: str
     message: str = ""
+
+
+class Notice(Record):
+    """Something that a person wants to be told; leaves the state once told, or given up."""
+
+    key: str  # the same for every try, so that a receiver can drop doubles
+    body: dict[str, Any]
 
 
 class ContainerState(EntityState):
@@ -53,6 +61,9 @@ class ContainerState(EntityState):
     ending: Ending | None = None
     seen: Observation | None = None  # the end of the current run, or of its instance
     early: Observation | None = None  # an exit that overtook the answer of `start`
+    unhealthy: str = ""  # why the command has to be restarted
+    notices: list[Notice] = []  # still to be sent
+    noticed: int = 0  # so many were written in this life
 
     offers: list[Offer] = []  # still to be tried in this round
     blocked: dict[str, str] = {}  # scope -> until when it is left alone
@@ -69,6 +80,7 @@ class ContainerState(EntityState):
     run_by: str | None = None
     next_try_at: str | None = None
     restart_at: str | None = None
+    keep_until: str | None = None
     expires_at: str | None = None
 
     @property
@@ -151,7 +163,9 @@ class ContainerState(EntityState):
         if status.exit_code is not None:
             lines.append(f"* **Exit code**: {status.exit_code}")
         lines.append(f"* **Wanted**: {'delete' if self.deleting else self.wanted}")
-        due = next((at for at in (self.next_try_at, self.restart_at, self.run_by, self.expires_at) if at), "")
+        due = next(
+            (at for at in (self.next_try_at, self.restart_at, self.run_by, self.keep_until, self.expires_at) if at), ""
+        )
         lines.append(f"* **Next**: {NEXT.get(self.phase, self.phase)}" + (f" (by {due})" if due else ""))
         lines += [f"* **{c.type}**: {c.status} ({c.reason}) {c.message}" for c in status.conditions]
         if self.events:

@@ -12,15 +12,11 @@ from typing import Any
 
 from temporalio import workflow
 
-from activities.containers import (
-    ArchiveRequest,
-    ContainerActivities,
-    RunRequest,
-)
+from activities.containers import ContainerActivities, RunRequest
 from activities.failures import Failure
 from activities.pace import Pace
 from nebulous import durations
-from nebulous.errors import NotFound, Rejected
+from nebulous.errors import NotFound, PortTaken, Rejected
 from nebulous.ids import platform_queue
 from nebulous.models.containers import (
     MAX_RECOVERIES,
@@ -31,21 +27,16 @@ from nebulous.models.containers import (
 from nebulous.models.platforms import Exit, Feature, Instance, Observation
 from workflows.container_state import ContainerState, Ending
 from workflows.entity import Step, moment, stamp
-from workflows.placement import (
-    RESTART_BACKOFF,
-    ContainerPlacement,
-    backoff,
-    counted,
-)
+from workflows.outcome import ContainerOutcome
+from workflows.placement import RESTART_BACKOFF, backoff, counted
 
-ARCHIVE_BUDGET = timedelta(minutes=10)
 STOP_MARGIN = timedelta(seconds=60)
 SHORTEST_TRY, LONGEST_TRY = timedelta(seconds=1), timedelta(days=1)  # of starting the command
 STEADY = timedelta(minutes=10)  # a command that ran this long is restarted without back-off
 
 
 @workflow.defn(name="Container")
-class ContainerWorkflow(ContainerPlacement):
+class ContainerWorkflow(ContainerOutcome):
     """One container's life, from accepted spec to proof that its instance is gone."""
 
     @workflow.init
@@ -57,7 +48,8 @@ class ContainerWorkflow(ContainerPlacement):
     @workflow.run
     async def run(self, state: dict[str, Any]) -> None:
         """Live until deleted, or until the TTL of a finished container ends."""
-        await self.live()
+        async with self.telling():
+            await self.live()
 
     def steps(self) -> Mapping[str, Step]:
         """The phase table."""
@@ -70,7 +62,8 @@ class ContainerWorkflow(ContainerPlacement):
             "running": self.running,  # → restarting, stopping, recovering, releasing
             "restarting": self.restarting,  # → running
             "recovering": self.recovering,  # → placing
-            "stopping": self.stopping,  # → releasing
+            "stopping": self.stopping,  # → keeping, releasing
+            "keeping": self.keeping,  # → releasing
             "releasing": self.releasing,  # → finished, close
             "finished": self.finished,  # → placing, close
             "close": self.close,
@@ -113,6 +106,8 @@ class ContainerWorkflow(ContainerPlacement):
         if failure.isa(NotFound):
             self.lose("lost", str(failure))
             return "recovering"
+        if failure.isa(PortTaken):
+            return self.finish(Ending(status=Status.FAILED, reason=failure.type, message=str(failure)))
         state = self.state
         state.failure = f"{failure.type}: {self.place()} did not start: {failure}"
         self.show(Status(state.status.status), failure.type, f"the command does not start yet: {failure}")
@@ -127,8 +122,9 @@ class ContainerWorkflow(ContainerPlacement):
     def _started(self, instance: Instance) -> str:
         state, status, now = self.state, self.state.status, workflow.now()
         state.instance, status.ip = instance, instance.ip
+        status.public_ports = instance.public_ports or None
         state.provision_by = state.restart_at = None
-        state.seen, state.restart_asked, state.start_failures = None, False, 0
+        state.seen, state.restart_asked, state.start_failures, state.unhealthy = None, False, 0, ""
         if state.early and state.early.run == instance.run:
             state.seen = state.early
         elif instance.exit:
@@ -148,6 +144,8 @@ class ContainerWorkflow(ContainerPlacement):
         self.record("Started", f"the command runs on {self.place()}")
         if state.container.image and Feature.NO_IMAGE in self.offer().features:
             state.condition("ImageIgnored", "True", "NoImage", f"{self.place()} runs commands on the host itself")
+        self.tell_of_ports()
+        self.expect_checks()
         self.show(Status.RUNNING, "Started", "")
         return "running"
 
@@ -156,7 +154,7 @@ class ContainerWorkflow(ContainerPlacement):
         state = self.state
         run_by = state.run_by
         await self.wait(
-            lambda: bool(state.seen) or self.leaving() or state.restart_asked or state.run_by != run_by,
+            lambda: self._disturbed() or state.run_by != run_by,
             moment(run_by),
             summary="until the timeout",
         )
@@ -167,20 +165,28 @@ class ContainerWorkflow(ContainerPlacement):
         if self.timed_out():
             state.ending = self.timeout()
             return "stopping"
-        return await self._restart_now() if state.restart_asked else "running"
+        if state.restart_asked:
+            self.record("RestartRequested", "restart requested")
+            return await self._restart_now("RestartRequested", timedelta(0))
+        return await self._restart_unhealthy() if state.unhealthy else "running"
+
+    def _disturbed(self) -> bool:
+        """True when there is something to do about a running command."""
+        state = self.state
+        return bool(state.seen or state.restart_asked or state.unhealthy) or self.leaving()
 
     def _ended(self, end: Exit) -> str:
         """Decide on the exit: restart, or outcome."""
         state = self.state
         state.status.exit_code, state.status.finished_at = end.code, end.at
+        if end.wrong_machine:
+            ending = Ending(status=Status.FAILED, reason="WrongArchitecture", message=end.wrong_machine)
+            return self.finish(ending)
         self.record(_reason(end), f"exit code {end.code}", warning=end.code != 0)
         if not self._restarts(end, state.retries + 1) or self.leaving():
             return self._conclude(end)
-        started = moment(state.status.started_at) or workflow.now()
-        steady = workflow.now() - started >= STEADY
-        wait = timedelta(0) if steady else backoff(RESTART_BACKOFF, state.retries)
+        state.restart_at = stamp(workflow.now() + self._pause())
         state.retries += 1
-        state.restart_at = stamp(workflow.now() + wait)
         return "restarting"
 
     def _restarts(self, end: Exit, retries: int) -> bool:
@@ -204,7 +210,9 @@ class ContainerWorkflow(ContainerPlacement):
         run_by, end = state.run_by, state.seen.exit if state.seen else None
         due = min(time for time in (moment(state.restart_at), moment(run_by)) if time)
         if not state.start_failures:
-            self.show(Status.RESTARTING, "BackOff", f"restart {state.retries}, exit code was {state.status.exit_code}")
+            why = state.unhealthy or f"exit code was {state.status.exit_code}"
+            reason = "Unhealthy" if state.unhealthy else "BackOff"
+            self.show(Status.RESTARTING, reason, f"restart {state.retries}, {why}")
         if workflow.now() < due and not self._settled(end):
             await self.wait(
                 lambda: self._settled(end) or state.run_by != run_by, due, summary="back-off before the restart"
@@ -228,20 +236,37 @@ class ContainerWorkflow(ContainerPlacement):
         unwanted = end is not None and not self._restarts(end, self.state.retries)
         return self.leaving() or self.gone() or self.state.restart_asked or unwanted
 
-    async def _restart_now(self) -> str:
-        self.record("RestartRequested", "restart requested")
-        self.show(Status.RESTARTING, "RestartRequested", "stopping the command")
+    async def _restart_unhealthy(self) -> str:
+        """A health check failed and a restart may help: it counts as a retry; else that is the outcome."""
+        state, allowed = self.state, self.state.container.retries_allowed
+        why = state.unhealthy
+        if allowed is not None and state.retries >= allowed:
+            more = f"; {counted(state.retries, 'restart')} did not help" if state.retries else ""
+            state.ending = Ending(status=Status.FAILED, reason="Unhealthy", message=f"{why}{more}")
+            return "stopping"
+        wait = self._pause()
+        state.retries += 1
+        return await self._restart_now("Unhealthy", wait)
+
+    def _pause(self) -> timedelta:
+        """How long to wait before the next retry: not at all after a long run."""
+        started = moment(self.state.status.started_at) or workflow.now()
+        steady = workflow.now() - started >= STEADY
+        return timedelta(0) if steady else backoff(RESTART_BACKOFF, self.state.retries)
+
+    async def _restart_now(self, reason: str, wait: timedelta) -> str:
+        self.show(Status.RESTARTING, reason, "stopping the command")
         stopped = await self._stop_command()
         if isinstance(stopped, Failure):
             if not stopped.isa(NotFound):
-                self.state.restart_asked = False
+                self.state.restart_asked, self.state.unhealthy = False, ""
                 self.record(stopped.type, f"restart: {stopped}", warning=True)
                 self.show(Status.RUNNING, stopped.type, f"could not be restarted: {stopped}")
                 return "running"
             self.lose("lost", str(stopped))
             return "recovering"
         self.state.seen = None
-        self.state.restart_at = self.now()
+        self.state.restart_at = stamp(workflow.now() + wait)
         return "restarting"
 
     async def recovering(self) -> str:
@@ -261,8 +286,9 @@ class ContainerWorkflow(ContainerPlacement):
             status.recoveries += 1
             state.provision_by = stamp(workflow.now() + state.container.provision_span)
             self.show(Status.CREATING, reason, "looking for another machine")
-            await self._archive()
-            state.instance = None
+            self.announce("recovery")
+            await self.archive()
+            state.instance = status.public_ports = None
         if self.leaving():
             return self.leave_unstarted()  # the proof goes on behind the outcome
         if late := self.overdue():
@@ -308,7 +334,7 @@ class ContainerWorkflow(ContainerPlacement):
     async def releasing(self) -> str:
         """Give back what is rented; the outcome stands already, and costs count until the proof."""
         state = self.state
-        await self._archive()
+        await self.archive()
         for rental in list(state.rentals.values()):
             await self.give_back(rental)
         if state.rentals:
@@ -317,6 +343,7 @@ class ContainerWorkflow(ContainerPlacement):
             state.condition("Released", "True", "Released", "")
             self.record("Released", f"{self.place()} is proven gone")
         state.instance, state.offer, state.status.cost_per_hr, state.status.ip = None, None, None, None
+        state.status.public_ports = None
         state.expires_at = stamp(workflow.now() + self.ttl())
         return "finished"
 
@@ -345,23 +372,6 @@ class ContainerWorkflow(ContainerPlacement):
         self.record("StartRequested", f"attempt {state.status.attempt}")
         self.show(Status.DEFINED, "", "")
         return "placing"
-
-    async def _archive(self) -> None:
-        """Keep the logs before the instance goes; failing to is said, and never holds a machine for ever."""
-        state = self.state
-        if state.instance is None or state.archived or Feature.LOGS not in self.offer().features:
-            return
-        kept = await self.act(
-            ContainerActivities.archive_logs,
-            ArchiveRequest(metadata=state.metadata, instance=state.instance, attempt=state.status.attempt),
-            Pace.ending(ARCHIVE_BUDGET),
-            summary="archive logs",
-            queue=platform_queue(state.instance.account),
-        )
-        state.archived = True
-        if isinstance(kept, Failure):
-            state.condition("LogsArchived", "False", kept.type, str(kept))
-            self.record("LogsNotArchived", str(kept), warning=True)
 
 
 def _reason(end: Exit) -> str:

@@ -56,7 +56,7 @@ async def find_offers(life: Entity[Any], spec: ContainerSpec, labels: Labels | N
         if offers:
             return Found(offers=offers[:OFFERS_TRIED_AT_MOST], why=placement.why)
         problems += refused
-    return _nothing(placement, problems)
+    return _nothing(placement, problems, spec.max_usd_per_hour)
 
 
 def _request(spec: ContainerSpec, labels: Labels | None) -> OffersRequest:
@@ -93,14 +93,15 @@ def _preference(offer: Offer) -> tuple[int, bool, float]:
     return offer.rank, offer.usd_per_hour is None, offer.usd_per_hour or 0.0
 
 
-def _nothing(placement: Placement, problems: list[Failure]) -> Found:
+def _nothing(placement: Placement, problems: list[Failure], most: float | None) -> Found:
     asked = any(placement.tiers)
     if not asked and not problems:
         return Found(problem="NoCapacity: no platform is configured; see `nebu get platforms`")
     if problems and all(problem.isa(Rejected) for problem in problems):
         return Found(problem="Rejected: " + "; ".join(map(str, problems)), rejected=True)
     words = "; ".join(f"{problem.type}: {problem}" for problem in problems)
-    return Found(problem=words or "NoCapacity: nothing that fits is offered now")
+    price = "" if most is None else f" for at most ${most:g} an hour at a known price"
+    return Found(problem=words or f"NoCapacity: nothing that fits is offered now{price}")
 
 
 def counted(number: int, noun: str) -> str:
@@ -159,8 +160,18 @@ class ContainerPlacement(ContainerLife):
                 return "renting"
             if isinstance(pulled, Failure):
                 return self._refused(offer, pulled)
+            self._pin(pulled)
+            launch = self.launch(offer, launch.key)
             state.provision_by = stamp(workflow.now() + state.container.provision_span)  # pulling is not searching
         return await self._rent(offer, launch)
+
+    def _pin(self, digest: str) -> None:
+        """Keep what the image's name meant, for recoveries of this life; say when it is not to be had any more."""
+        status = self.state.status
+        if status.image_digest and digest and status.image_digest != digest:
+            message = f"{status.image_digest} is not to be had any more; the name means {digest} now"
+            self.record("ImageChanged", message, warning=True)
+        status.image_digest = digest or status.image_digest
 
     async def _rent(self, offer: Offer, launch: Launch) -> str:
         """Record the intent, then rent; the memo shows the key before the cloud hears of it (rule 3)."""

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from nebulous.models.container_fields import HealthCheck
 from nebulous.models.containers import Launch
 from nebulous.models.platforms import Feature, Instance, Offer, PathStat
 
@@ -37,6 +38,15 @@ class Command:
     env: dict[str, str]
     registry_username: str | None = None
     registry_password: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one health check came to."""
+
+    ok: bool
+    message: str = ""  # why not
+    reached: bool = True  # False: nobody can ask from here, which says nothing about the command
 
 
 @runtime_checkable
@@ -69,8 +79,11 @@ class Platform(Protocol):
         """
         ...
 
-    async def prepare(self, launch: Launch, command: Command, progress: Progress) -> None:
+    async def prepare(self, launch: Launch, command: Command, progress: Progress) -> str:
         """Bring the image to the machine, where that must precede `create` (Feature.PULL_FIRST); idempotent.
+
+        Returns its digest, "" where there is none. `launch.image_digest` is that of the life so far: the same image is
+        brought again as long as anybody has it.
 
         Raises:
             ImageNotFound: No such image, or not ours to read. Unavailable: the registry does not answer.
@@ -231,5 +244,18 @@ class KeepsFiles(Protocol):
         Raises:
             NotFound: There is no such folder. Rejected: it is none, a folder would replace a file or the other way
             round, an entry leads out of it, or no space is left.
+        """
+        ...
+
+
+@runtime_checkable
+class Probes(Protocol):
+    """A platform that can ask a running command whether it is ready."""
+
+    async def probe(self, instance: Instance, check: HealthCheck, command: Command) -> Verdict:
+        """Check once, within the check's time-out; `command` has the environment that the command itself got.
+
+        Raises:
+            NotFound: The instance is gone. Unavailable: the platform, not the command, does not answer.
         """
         ...

@@ -18,14 +18,16 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-from activities.platforms.base import Ask, Command, Progress, Size
+from activities.platforms.base import Ask, Command, Progress, Size, Verdict
 from activities.runtimes import docker_config, docker_exec, docker_files, docker_gpus
 from activities.runtimes.docker import DockerRuntime, Login
 from activities.runtimes.docker_engine import Engine, part
 from activities.runtimes.docker_exec import DockerExecution
 from activities.runtimes.docker_networks import Locks, Networks
-from nebulous.errors import AuthFailed, Conflict, NotFound, OutOfCapacity, Rejected, Unavailable
+from activities.runtimes.docker_probes import DockerProbes
+from nebulous.errors import AuthFailed, Conflict, ImageNotFound, NotFound, OutOfCapacity, Rejected, Unavailable
 from nebulous.ids import TAG_GPUS, TAG_ID, TAG_INSTALL, TAG_KEY
+from nebulous.models.container_fields import HealthCheck
 from nebulous.models.containers import Launch
 from nebulous.models.platforms import Feature, Instance, InstanceState, Offer, PathStat
 
@@ -46,7 +48,7 @@ class _Ended:
 
 
 class DockerPlatform:
-    """The containers of one Engine, free of charge; implements `Platform`, `Watches`, `Executes`, `KeepsFiles`."""
+    """The containers of one Engine, free of charge; implements `Platform` and every extra of `base.py`."""
 
     type = "docker"
     features = frozenset({Feature.PULL_FIRST, Feature.LOGS, Feature.WATCH, Feature.EXEC, Feature.FILES})
@@ -73,6 +75,7 @@ class DockerPlatform:
         """
         self.account = f"{self.type}:{host}"
         self._runtime = DockerRuntime(Engine(docker_host))
+        self._probes = DockerProbes(self._runtime.engine)
         folder = data_dir or Path(tempfile.gettempdir()) / f"nebulous-{os.getuid()}"
         self._locks = Locks(folder / "docker")
         self._networks = Networks(self._runtime, install, subnets, self._locks)
@@ -97,8 +100,8 @@ class DockerPlatform:
         found = docker_gpus.fitting(ask.accelerators, await docker_gpus.inventory(), info)
         return [self._offer(rank, count, name) for rank, count, name in found]
 
-    async def prepare(self, launch: Launch, command: Command, progress: Progress) -> None:
-        """Pull the image unless the Engine has it.
+    async def prepare(self, launch: Launch, command: Command, progress: Progress) -> str:
+        """Pull the image unless the Engine has it; its digest, or its id where it never was in a registry.
 
         Raises:
             OutOfCapacity: The machine is smaller than `resources` asks for.
@@ -110,7 +113,7 @@ class DockerPlatform:
         login = None
         if command.registry_username is not None:
             login = Login(command.registry_username, command.registry_password or "")
-        await self._runtime.bring(image, login, progress)
+        return (await self._runtime.bring(image, login, progress, launch.image_digest)).digest
 
     async def create(self, launch: Launch, offer: Offer, command: Command, count: int = 1) -> list[Instance]:
         """Make the container, not started, in its namespace's network; adopt it where it exists already.
@@ -216,6 +219,10 @@ class DockerPlatform:
         """Unpack an archive in the container."""
         await docker_files.write(self._runtime.engine, instance.id, await self._path(instance, path), archive)
 
+    async def probe(self, instance: Instance, check: HealthCheck, command: Command) -> Verdict:
+        """Check once; a command runs in the container and with its environment."""
+        return await self._probes.probe(await self._inspect(instance), check)
+
     async def close(self) -> None:
         """Let go of connections."""
         await self._runtime.engine.close()
@@ -251,8 +258,12 @@ class DockerPlatform:
 
     async def _made(self, launch: Launch, offer: Offer, command: Command, network: str) -> Instance:
         info = await self._runtime.info()
+        name = docker_config.image_of(launch)
+        image = await self._runtime.known(name, launch.image_digest)
+        if image is None:
+            raise ImageNotFound(f"image {name!r} is not on the Engine any more", "create it again")
         async with self._picked(offer) as gpus:
-            body = docker_config.container(launch, command, network, docker_config.Machine.of(info), gpus)
+            body = docker_config.container(launch, command, network, docker_config.Machine.of(info), gpus, image)
             try:
                 container = await self._runtime.create(launch.key, body)
             except Conflict as error:  # an earlier request of ours is still at work in the Engine
@@ -304,4 +315,4 @@ class DockerPlatform:
         return ended if fresh else None
 
     def _instance(self, seen: Mapping[str, Any], identity: str) -> Instance:
-        return docker_config.instance(seen, self.account, identity)
+        return docker_config.instance(seen, self.account, identity, self._runtime.engine.machine)

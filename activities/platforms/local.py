@@ -16,13 +16,14 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 from activities.platforms import local_files
-from activities.platforms.base import Ask, Command, Progress, Size
+from activities.platforms.base import Ask, Command, Progress, Size, Verdict
 from activities.platforms.local_folder import CHUNK_BYTES, KEY, Folder, now, seek_tail, store_id, unusable
 from activities.platforms.local_gpus import installed
-from activities.runtimes import process
+from activities.runtimes import http_probe, process
 from activities.runtimes.executions import LocalExecution, executing
 from nebulous import catalog
 from nebulous.errors import NotFound, Rejected, Unavailable
+from nebulous.models.container_fields import HealthCheck
 from nebulous.models.containers import Launch
 from nebulous.models.platforms import Feature, Instance, InstanceState, Offer, PathStat
 
@@ -30,10 +31,11 @@ FEATURES = frozenset({Feature.LOGS, Feature.NO_IMAGE, Feature.EXEC, Feature.FILE
 FOLLOW_EVERY_S = 0.1
 OVER = frozenset({InstanceState.EXITED, InstanceState.PREEMPTED, InstanceState.DELETING})
 DELETE_ROUNDS = 5
+LOOPBACK = "127.0.0.1"
 
 
 class LocalPlatform:
-    """Runs commands on this host; implements `Platform`, `Executes` and `KeepsFiles`."""
+    """Runs commands on this host; implements `Platform`, `Executes`, `KeepsFiles` and `Probes`."""
 
     type = "local"
     simulated = False
@@ -85,8 +87,9 @@ class LocalPlatform:
             raise Rejected(f"local has no {' or '.join(ask.accelerators)}", hint)
         return offers
 
-    async def prepare(self, launch: Launch, command: Command, progress: Progress) -> None:
+    async def prepare(self, launch: Launch, command: Command, progress: Progress) -> str:
         """There is no image to bring: the command runs with what the host has."""
+        return ""
 
     async def create(self, launch: Launch, offer: Offer, command: Command, count: int = 1) -> list[Instance]:
         """Make the folder; there is nothing to boot."""
@@ -186,6 +189,19 @@ class LocalPlatform:
     async def write_files(self, instance: Instance, path: str, archive: AsyncIterator[bytes]) -> None:
         """Unpack in a folder of this host."""
         await local_files.write(await self._path(instance, path), path, archive)
+
+    async def probe(self, instance: Instance, check: HealthCheck, command: Command) -> Verdict:
+        """Ask this host's own port, or run the check's command where the command itself runs."""
+        if check.path is not None:
+            return await http_probe.ask(LOOPBACK, check)
+        folder = await self._folder_of(instance)
+        order = await asyncio.to_thread(folder.order, check.argv, command.env)
+        run = (await asyncio.to_thread(folder.runs))[-1:]
+        code, words = await process.check(order, run[0] if run else None, check.timeout_s)
+        if code == 0:
+            return Verdict(True)
+        why = f"did not end within {check.timeout}" if code is None else f"ended with {code}"
+        return Verdict(False, f"its command {why}{f': {words}' if words else ''}")
 
     async def close(self) -> None:
         """There is nothing to let go of."""

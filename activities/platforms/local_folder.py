@@ -140,7 +140,7 @@ class Folder:
             if state and state.phase is Phase.RUNNING:
                 raise NotReady(f"run {run.name} of {self.path.name!r} goes on", retry_after=STILL_RUNS_RETRY_S)
             run = self._runs / str(int(run.name) + 1)
-            process.launch(run, self._order(argv, env))
+            process.launch(run, self.order(argv, env))
         if problem := process.look(run).not_executed:
             hint = "check the command: a list is executed as it is, a string runs in /bin/sh"
             raise Rejected(f"cannot run {argv[0]!r}: {problem}", hint)
@@ -169,7 +169,8 @@ class Folder:
             raise unusable(work, error) from error
         return work
 
-    def _order(self, argv: list[str], env: dict[str, str]) -> Order:
+    def order(self, argv: list[str], env: dict[str, str]) -> Order:
+        """How a program is run here: with little of our environment, in the folder `work`."""
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         return Order(
             argv=argv, env={**inherited, **env}, cwd=str(self.work()), log=str(self.log), veto=str(self._deleting)

@@ -19,10 +19,12 @@ A container's labels script what happens to it:
     sim.nebulous/preempt_after: 10s     after the rental the cloud takes the machine back, and says so
     sim.nebulous/vanish_after: 10s      the same without a word: it is in no list any more
     sim.nebulous/delete_takes: 2s       from the request to the proof
+    sim.nebulous/healthy_after: 2s      from the start of the command health checks pass; default: at once
+    sim.nebulous/unhealthy_after: 10s   from the start of the command they fail
 
-`run_for`, `exit_code` and `oom` may be comma lists, used run by run over the container's whole life, the last one
-staying: `exit_code: "1,1,0"` fails twice. `preempt_after` and `vanish_after` concern the first attempt, or as a
-comma list the first ones: what is recovered stays.
+`run_for`, `exit_code`, `oom` and the two of health may be comma lists, used run by run over the container's whole
+life, the last one staying: `exit_code: "1,1,0"` fails twice. `preempt_after` and `vanish_after` concern the first
+attempt, or as a comma list the first ones: what is recovered stays.
 
 Further commands (`nebu exec`) are pretended too: `echo`, `cat`, `true`, `false`, `sleep N` and `exit N` behave,
 everything else says what it would run. There are no files to copy.
@@ -42,13 +44,14 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from activities.platforms import sim_script
-from activities.platforms.base import Ask, Command, Progress, Size
+from activities.platforms.base import Ask, Command, Progress, Size, Verdict
 from activities.platforms.sim_exec import SimExecution
 from activities.platforms.sim_instances import LONGEST_SHOWN, Rented
 from activities.platforms.sim_offers import FEATURES, Market
 from activities.platforms.sim_world import SimWorld
 from nebulous import ids
 from nebulous.errors import BY_TYPE, Conflict, NebulousError, NotFound, QuotaExceeded, Unavailable
+from nebulous.models.container_fields import HealthCheck, PublicPort
 from nebulous.models.containers import Launch, shown_command
 from nebulous.models.platforms import Instance, InstanceState, Offer
 from nebulous.settings import SimSettings
@@ -63,7 +66,7 @@ T = TypeVar("T")
 
 
 class SimPlatform:
-    """A platform that pretends; implements `Platform` and `Executes`."""
+    """A platform that pretends; implements `Platform`, `Executes` and `Probes`."""
 
     features = FEATURES
     simulated = True
@@ -107,8 +110,9 @@ class SimPlatform:
         sim_script.read(ask.labels)
         return await self._call(self._market.offers, ask)
 
-    async def prepare(self, launch: Launch, command: Command, progress: Progress) -> None:
+    async def prepare(self, launch: Launch, command: Command, progress: Progress) -> str:
         """There is no image to bring."""
+        return ""
 
     async def create(self, launch: Launch, offer: Offer, command: Command, count: int = 1) -> list[Instance]:
         """Rent as the script of the launch has it; nothing of the command's environment is kept."""
@@ -169,6 +173,12 @@ class SimPlatform:
             raise Conflict(f"simulated: the command of {instance.id!r} does not run: it is {state.value}")
         yield SimExecution(argv, size)
 
+    async def probe(self, instance: Instance, check: HealthCheck, command: Command) -> Verdict:
+        """Answer as the script says."""
+        rented, now = await self._call(self._world.get, self.account, instance.id), self._clock()
+        ok = bool(rented.runs) and rented.runs[-1].healthy(now)
+        return Verdict(ok, "" if ok else f"simulated: {check} says no")
+
     async def close(self) -> None:
         """Let go of the file."""
         await asyncio.to_thread(self._world.close)
@@ -210,6 +220,7 @@ class SimPlatform:
             instance_type=offer.instance_type,
             shown=(f"{what} in {spec.image}" if spec.image else what)[:LONGEST_SHOWN],
             script=script,
+            ports=[PublicPort(port=port.port, protocol=port.transport) for port in spec.ports or [] if port.public],
             created_at=now,
             ready_at=now + (self._settings.boot_s if script.boot_s is None else script.boot_s),
             preempt_at=None if preempt_after is None else now + preempt_after,

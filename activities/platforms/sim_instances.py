@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from activities.platforms.sim_script import Script, turn
 from nebulous.models.base import Record
+from nebulous.models.container_fields import PublicPort
 from nebulous.models.platforms import Exit, Instance, InstanceState
 
 SIGTERM_CODE = 143
@@ -22,6 +23,8 @@ class Run(Record):
     code: int = 0
     oom: bool = False
     stopped: bool = False
+    healthy_at: float = 0.0
+    unhealthy_at: float | None = None
 
     @classmethod
     def scripted(cls, script: Script, number: int, now: float) -> Run:
@@ -29,7 +32,19 @@ class Run(Record):
         run_for = turn(script.run_for_s, number)
         oom = bool(turn(script.oom, number))
         code = OOM_CODE if oom else turn(script.exit_code, number) or 0
-        return cls(at=now, until=None if run_for is None else now + run_for, code=code, oom=oom)
+        unhealthy_after = turn(script.unhealthy_after_s, number)
+        return cls(
+            at=now,
+            until=None if run_for is None else now + run_for,
+            code=code,
+            oom=oom,
+            healthy_at=now + (turn(script.healthy_after_s, number) or 0.0),
+            unhealthy_at=None if unhealthy_after is None else now + unhealthy_after,
+        )
+
+    def healthy(self, now: float) -> bool:
+        """True while health checks pass."""
+        return self.healthy_at <= now and (self.unhealthy_at is None or now < self.unhealthy_at)
 
     def ended(self, now: float) -> bool:
         """True once the command has exited."""
@@ -50,6 +65,7 @@ class Rented(Record):
     zone: str
     instance_type: str
     shown: str  # the command, for the log
+    ports: list[PublicPort] = []  # that are opened to the world
     script: Script
     created_at: float
     ready_at: float
@@ -87,6 +103,7 @@ class Rented(Record):
 
     def instance(self, identity: str, now: float) -> Instance:
         """The same as everybody else sees it."""
+        address = _address(self.id)
         state, run = self.state(now), self.runs[-1] if self.runs else None
         end = None
         if run and self.exited(now):
@@ -104,7 +121,8 @@ class Rented(Record):
             workflow=self.workflow,
             life=self.life,
             install=self.install,
-            ip=None if state == InstanceState.BOOTING else _address(self.id),
+            ip=None if state == InstanceState.BOOTING else address,
+            public_ports=[port.model_copy(update={"public_ip": address}) for port in self.ports],
             message="the simulated cloud took the machine back" if state == InstanceState.PREEMPTED else "",
             created_at=_stamp(self.created_at),
         )

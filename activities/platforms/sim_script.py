@@ -41,6 +41,8 @@ class Script(Record):
     vanish_after_s: list[float] = []
     delete_takes_s: float = 0.0
     log: str = ""
+    healthy_after_s: list[float] = []  # empty: at once
+    unhealthy_after_s: list[float] = []  # empty: never
 
     def failure(self, create: int) -> str | None:
         """What the n-th create of this life is answered with, counted from 1; None grants it."""
@@ -130,4 +132,6 @@ _READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "vanish_after": ("vanish_after_s", _each(_duration)),
     "delete_takes": ("delete_takes_s", _duration),
     "log": ("log", str),
+    "healthy_after": ("healthy_after_s", _each(_duration)),
+    "unhealthy_after": ("unhealthy_after_s", _each(_duration)),
 }

@@ -10,35 +10,29 @@ import base64
 import json
 import math
 import posixpath
-import re
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from activities.platforms.base import Progress
-from activities.runtimes import docker_config
-from activities.runtimes.docker_config import DEFAULT_PATH, IMAGE_ADVICE
+from activities.runtimes import docker_config, docker_failures
+from activities.runtimes.docker_config import DEFAULT_PATH, Image
 from activities.runtimes.docker_engine import Engine, filters
-from nebulous.errors import Conflict, ImageNotFound, NebulousError, NotFound, RateLimited, Rejected, Unavailable
+from activities.runtimes.docker_failures import named
+from nebulous.errors import Conflict, ImageNotFound, NebulousError, NotFound, Rejected, Unavailable
 
 #: Copying an image for a container takes minutes where the Engine has no overlay file system.
 CREATE_S = 120.0
 #: How much longer than the grace a stop may take: the kill, and cutting the network.
 STOP_MARGIN_S = 30.0
 REMOVE_S = 120.0
-RATE_LIMIT_S = 60.0
 KILL_SAID_S = 0.5  # the Engine tells of a kill after it is done
+LAST_LINES = 5
 SIGKILL = "9"  # as events write it
 HUB = "https://index.docker.io/v1/"  # what the Engine calls the registry of images without a registry
 
-_ABSENT = re.compile(
-    r"not found|manifest unknown|does not exist|denied|unauthorized|authentication required|basic auth"
-)
-_WRONG_MACHINE = re.compile(r"no matching manifest|does not match the specified platform")
-_NO_PROGRAM = re.compile(r"executable file not found|no such file or directory|permission denied|exec format error")
-_DISK_FULL = "no space left on device"
 _MB = 1e6
 
 
@@ -67,18 +61,47 @@ class DockerRuntime:
         """The Engine's own description: ID, NCPU, MemTotal, Runtimes and more."""
         return await self.engine.get("info")
 
-    async def bring(self, image: str, login: Login | None, progress: Progress) -> None:
+    async def bring(self, image: str, login: Login | None, progress: Progress, digest: str = "") -> Image:
         """Pull the image unless it is there, `:latest` too: the rule that Kubernetes calls IfNotPresent.
+
+        With a digest it is that very image, if the Engine or the registry still has it, and else what the name means.
 
         Raises:
             ImageNotFound: No such image, none for this machine, or not ours to read.
             Unavailable: The registry does not answer, or the disk is full.
         """
         try:
-            if not await self._has(image):
-                await self._pull(image, login, progress)
+            if pinned := await self.known(image, digest) if digest else None:
+                return pinned
+            if digest and (again := await self._pinned(image, digest, login, progress)):
+                return again
+            if found := await self.known(image):
+                return found
+            await self._pull(image, login, progress)
+            if found := await self.known(image):
+                return found
+            raise Unavailable("the pull ended without the image")
         except NebulousError as error:
-            raise error if error.hint else _pull_failure(image, error, login) from error
+            raise error if error.hint else docker_failures.pull_failure(image, error, login is not None) from error
+
+    async def known(self, image: str, digest: str = "") -> Image | None:
+        """The image as the Engine has it: of that digest, or else what its name means now; None when it has not."""
+        names = [f"{docker_config.repository_of(image)}@{digest}", digest] if digest else [image]
+        for name in names:
+            with suppress(NotFound):
+                return Image.of(image, await self.engine.get(f"images/{name}/json"), digest)
+        return None
+
+    async def _pinned(self, image: str, digest: str, login: Login | None, progress: Progress) -> Image | None:
+        """Pull by digest; None when the registry has it no more, or never had."""
+        try:
+            await self._pull(f"{docker_config.repository_of(image)}@{digest}", login, progress)
+        except NebulousError as error:
+            failure = error if error.hint else docker_failures.pull_failure(image, error, login is not None)
+            if isinstance(failure, Rejected):
+                return None
+            raise failure from error
+        return await self.known(image, digest)
 
     async def create(self, name: str, body: Mapping[str, Any]) -> str:
         """Make a container, not started, and return its id.
@@ -90,15 +113,17 @@ class DockerRuntime:
         try:
             made = await self.engine.post("containers/create", {"name": name}, body, CREATE_S)
         except NotFound as error:
-            raise ImageNotFound(f"image {body['Image']!r} is not on the Engine any more", "create it again") from error
+            raise ImageNotFound(f"image {named(body)!r} is not on the Engine any more", "create it again") from error
         except Conflict:
             raise
         except NebulousError as error:
-            raise _create_failure(str(body["Image"]), error) from error
+            raise docker_failures.create_failure(named(body), error) from error
         return str(made["Id"])
 
     async def inspect(self, container: str) -> Mapping[str, Any]:
         """Everything about a container, by id or name; `OOMKilled` also where the Engine missed it.
+
+        Beside it stands why a program cannot run on such a machine at all, which only its log tells.
 
         Raises:
             NotFound: There is none.
@@ -106,6 +131,11 @@ class DockerRuntime:
         seen = await self.engine.get(f"containers/{container}/json")
         if docker_config.killed_at_limit(seen) and not await self._signalled(seen):
             seen["State"]["OOMKilled"] = True
+        architecture = docker_config.failed_abroad(seen)
+        if architecture and await self._could_not_execute(container):
+            what = f"image {named(seen['Config'])!r} is made for {architecture}, and this machine cannot run that"
+            words = f"{what}: {docker_failures.WRONG}"
+            seen["State"][docker_config.WRONG_MACHINE] = words
         return seen
 
     async def start(self, container: str, seen: Mapping[str, Any]) -> None:
@@ -120,7 +150,7 @@ class DockerRuntime:
         try:
             await self.engine.post(f"containers/{container}/start", timeout_s=CREATE_S)
         except NebulousError as error:
-            raise _start_failure(seen, error) from error
+            raise docker_failures.start_failure(seen, error) from error
 
     async def stop(self, container: str, grace_s: float) -> None:
         """End the command: its stop signal, up to the grace, SIGKILL; nothing to do where nothing runs."""
@@ -152,13 +182,6 @@ class DockerRuntime:
         wanted = {"filters": filters(type=["container"], label=[label], event=list(kinds)), "since": f"{since:.9f}"}
         return self.engine.lines("GET", "events", wanted)
 
-    async def _has(self, image: str) -> bool:
-        try:
-            await self.engine.get(f"images/{image}/json")
-        except NotFound:
-            return False
-        return True
-
     async def _signalled(self, seen: Mapping[str, Any]) -> bool:
         """True when somebody told the Engine to kill the container's last run."""
         since, until = (datetime.fromisoformat(seen["State"][at]).timestamp() for at in ("StartedAt", "FinishedAt"))
@@ -167,6 +190,14 @@ class DockerRuntime:
         async with aclosing(self.engine.lines("GET", "events", {"filters": wanted, **span})) as kills:
             signals = [kill["Actor"]["Attributes"].get("signal") async for kill in kills]
         return SIGKILL in signals
+
+    async def _could_not_execute(self, container: str) -> bool:
+        """True when the kernel refused the program; whoever started it says so in the log, and nowhere else."""
+        try:
+            text = b"".join([piece async for piece in self.logs(container, follow=False, tail=LAST_LINES)])
+        except NotFound:
+            return False
+        return bool(docker_failures.NOT_EXECUTED.search(text))
 
     async def _pull(self, image: str, login: Login | None, progress: Progress) -> None:
         transfer = Transfer(image)
@@ -178,8 +209,6 @@ class DockerRuntime:
                     raise Unavailable(str(line["error"]))
                 transfer.add(line)
                 progress(transfer.words())
-        if not await self._has(image):
-            raise Unavailable("the pull ended without the image")
 
     async def _check_program(self, container: str, seen: Mapping[str, Any]) -> None:
         """Refuse a program that is not in the container, before docker-init fails to find it."""
@@ -193,7 +222,7 @@ class DockerRuntime:
             path = posixpath.join("/", folder, program)
             if await self.engine.exists(f"containers/{container}/archive", {"path": path}):
                 return
-        raise _no_program(seen)
+        raise docker_failures.no_program(seen)
 
 
 @dataclass
@@ -228,57 +257,3 @@ class Transfer:
         if total:
             words += f", {current / _MB:.0f} of {total / _MB:.0f} MB, {100 * current // total} %"
         return words
-
-
-def _pull_failure(image: str, error: NebulousError, login: Login | None) -> NebulousError:
-    """Tell apart what waiting cannot help, what a login would, and what may pass."""
-    words = error.message
-    if isinstance(error, Rejected):
-        return Rejected(f"image {image!r}: {words}", IMAGE_ADVICE)
-    if _DISK_FULL in words:
-        return _disk_full(f"image {image!r} could not be pulled")
-    if "toomanyrequests" in words:
-        return RateLimited(f"the registry of {image!r} asks for a pause: {words}", "log in: registry:", RATE_LIMIT_S)
-    if _WRONG_MACHINE.search(words):
-        return ImageNotFound(f"image {image!r} has no variant for this machine: {words}", "choose one that has")
-    if isinstance(error, NotFound) or _ABSENT.search(words):
-        advice = "check the name and the login" if login else "check the name; a private one needs registry:"
-        return ImageNotFound(f"image {image!r} was not found or is not ours to read: {words}", advice)
-    return Unavailable(f"image {image!r} could not be pulled: {words}", "check the Engine's way to the registry")
-
-
-def _create_failure(image: str, error: NebulousError) -> NebulousError:
-    if "No command specified" in error.message:
-        return Rejected(f"image {image!r} has no command of its own", "set command:")
-    if _DISK_FULL in error.message:
-        return _disk_full("the container could not be created")
-    if isinstance(error, Rejected):
-        return Rejected(f"Docker refuses the container: {error.message}", "change what it names")
-    return error
-
-
-def _start_failure(seen: Mapping[str, Any], error: NebulousError) -> NebulousError:
-    """What kept the command from starting, by the Engine's words: it answers 400, 404 or 500 without much system."""
-    words = error.message
-    if "could not select device driver" in words or "nvidia-container-cli" in words:
-        return Rejected(f"this Engine cannot give a container a GPU: {words}", "install the NVIDIA Container Toolkit")
-    if _DISK_FULL in words:
-        return _disk_full("the command could not be started")
-    if "exec:" in words and _NO_PROGRAM.search(words):
-        return _no_program(seen, words)
-    if isinstance(error, NotFound) and "network" in words:
-        return NotFound(f"{seen['Name'][1:]!r} has lost its network: {words}")
-    return error
-
-
-def _no_program(seen: Mapping[str, Any], words: str = "") -> Rejected:
-    program, image = str(seen["Path"]), seen["Config"]["Image"]
-    because = f": {words}" if words else ""
-    if program == "/bin/sh" and seen["Args"][:1] == ["-c"]:
-        advice = 'use the list form of command: ["/program", "argument"]'
-        return Rejected(f"image {image!r} has no /bin/sh to run a string command with{because}", advice)
-    return Rejected(f"image {image!r} has no program {program!r}{because}", "correct command:, or the image")
-
-
-def _disk_full(what: str) -> Unavailable:
-    return Unavailable(f"{what}: the Engine's disk is full", "free space on it: docker system prune")

@@ -11,7 +11,18 @@ from typing import Any
 from activities.platforms.base import Command
 from activities.runtimes.docker_engine import part
 from nebulous.errors import Rejected
-from nebulous.ids import TAG_GPUS, TAG_ID, TAG_INSTALL, TAG_KEY, TAG_NAMESPACE, TAG_WORKFLOW, dns_label
+from nebulous.ids import (
+    TAG_FOREIGN,
+    TAG_GPUS,
+    TAG_ID,
+    TAG_IMAGE,
+    TAG_INSTALL,
+    TAG_KEY,
+    TAG_NAMESPACE,
+    TAG_WORKFLOW,
+    dns_label,
+)
+from nebulous.models.container_fields import PublicPort
 from nebulous.models.containers import ContainerSpec, Launch
 from nebulous.models.platforms import Exit, Instance, InstanceState
 
@@ -21,6 +32,8 @@ CPU_SHARES = 1024  # the weight of one processor
 NEVER = "0001-01-01T00:00:00Z"  # the Engine's time of what has not happened
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # the Engine's, where an image has none
 SIGKILLED = 128 + 9  # exit code
+WRONG_MACHINE = "nebulous.wrong_machine"  # what is added to the Engine's State, beside its own words
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}  # the kernel's word -> images'
 IMAGE_ADVICE = "write [REGISTRY/]NAME[:TAG], such as python:3.12-slim"
 
 #: Wider than the Engine's own grammar, but nothing in it means something else in a URL.
@@ -45,12 +58,49 @@ class Machine:
     processors: int
     memory: int  # bytes
     has_init: bool
+    architecture: str = ""  # as images call it: amd64, arm64
 
     @classmethod
     def of(cls, info: Mapping[str, Any]) -> Machine:
         """Read `/info`. Where docker-init is missing the Engine reports its commit as N/A."""
         has_init = part(info, "InitCommit").get("ID") != "N/A"
-        return cls(int(info["NCPU"]), int(info["MemTotal"]), has_init)
+        kernels_word = str(info.get("Architecture") or "")
+        return cls(int(info["NCPU"]), int(info["MemTotal"]), has_init, ARCHITECTURES.get(kernels_word, kernels_word))
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image in the Engine."""
+
+    reference: str  # what to create a container from: pinned, whatever becomes of the name
+    digest: str = ""
+    architecture: str = ""
+
+    @classmethod
+    def of(cls, name: str, seen: Mapping[str, Any], digest: str = "") -> Image:
+        """Read an inspection. One that never was in a registry is known by its id alone."""
+        repository = repository_of(name)
+        listed: list[str] = seen.get("RepoDigests") or []
+        digests = [each.partition("@") for each in listed]
+        known = [each for where, _, each in digests if where == familiar(repository)]
+        architecture = str(seen.get("Architecture") or "")
+        if known:
+            chosen = digest if digest in known else known[0]
+            return cls(f"{repository}@{chosen}", chosen, architecture)
+        return cls(str(seen["Id"]), str(seen["Id"]), architecture)
+
+
+def repository_of(image: str) -> str:
+    """`registry:5000/name` of `registry:5000/name:tag@digest`."""
+    named = image.partition("@")[0]
+    return named.rpartition(":")[0] if ":" in named.rpartition("/")[2] else named
+
+
+def familiar(repository: str) -> str:
+    """The Engine's short spelling of a repository of Docker Hub."""
+    for beginning in ("docker.io/", "index.docker.io/", "library/"):
+        repository = repository.removeprefix(beginning)
+    return repository
 
 
 def image_of(launch: Launch) -> str:
@@ -87,10 +137,18 @@ def labels(launch: Launch, gpus: Sequence[int]) -> dict[str, str]:
         TAG_ID: launch.metadata.id,
         TAG_KEY: launch.key,
         TAG_NAMESPACE: namespace_of(launch),
+        TAG_IMAGE: image_of(launch),
     }
 
 
-def container(launch: Launch, command: Command, network: str, machine: Machine, gpus: Sequence[int]) -> dict[str, Any]:
+def foreign(image: Image, machine: Machine) -> dict[str, str]:
+    """The mark of an image for another architecture: an emulator may run it, so that is no reason to refuse it."""
+    return {} if image.architecture in ("", machine.architecture) else {TAG_FOREIGN: image.architecture}
+
+
+def container(
+    launch: Launch, command: Command, network: str, machine: Machine, gpus: Sequence[int], image: Image
+) -> dict[str, Any]:
     """The body of `POST /containers/create`.
 
     Args:
@@ -99,19 +157,22 @@ def container(launch: Launch, command: Command, network: str, machine: Machine, 
         network: Id of the namespace's network.
         machine: Where it will run.
         gpus: Which GPUs it gets.
+        image: What the image's name means.
     """
     spec, alias = launch.container, dns_label(launch.metadata.name)
     return {
-        "Image": image_of(launch),
+        "Image": image.reference,
         "Hostname": alias,
         "Env": [f"{key}={value}" for key, value in command.env.items()],
-        "Labels": labels(launch, gpus),
+        "Labels": labels(launch, gpus) | foreign(image, machine),
         "StopTimeout": math.ceil(spec.stop_grace_span.total_seconds()),
         **_program(spec),
+        **_exposed(spec),
         "HostConfig": {
             "NetworkMode": network,
             "Init": machine.has_init,  # else a shell as process 1 ignores SIGTERM and nobody reaps
             "RestartPolicy": {"Name": "no"},  # the workflow restarts
+            **_bindings(spec),
             **_limits(spec, machine),
             **(_accelerated(spec, machine, gpus) if gpus else _shared_memory(spec)),
         },
@@ -134,6 +195,30 @@ def _program(spec: ContainerSpec) -> dict[str, Any]:
     if spec.argv is not None:
         return {"Entrypoint": spec.argv[:1], "Cmd": spec.argv[1:], "StopSignal": "SIGTERM"}
     return {} if spec.args is None else {"Cmd": spec.args}
+
+
+def _exposed(spec: ContainerSpec) -> dict[str, Any]:
+    ports = {f"{port.port}/{port.transport}": dict[str, Any]() for port in spec.ports or [] if port.public}
+    return {"ExposedPorts": ports} if ports else {}
+
+
+def _bindings(spec: ContainerSpec) -> dict[str, Any]:
+    """Public ports, under the same number on all addresses of the machine."""
+    ports = {
+        f"{port.port}/{port.transport}": [{"HostPort": str(port.port)}] for port in spec.ports or [] if port.public
+    }
+    return {"PortBindings": ports} if ports else {}
+
+
+def _public_ports(seen: Mapping[str, Any], address: str) -> list[PublicPort]:
+    """The ports that the Engine opens on its machine; once each, for IPv4 and IPv6 are told apart."""
+    found: list[PublicPort] = []
+    opened: dict[str, list[dict[str, str]] | None] = part(seen["NetworkSettings"], "Ports")
+    for name, bindings in sorted(opened.items()):
+        for binding in (bindings or [])[:1]:
+            protocol = name.partition("/")[2]
+            found.append(PublicPort(port=int(binding["HostPort"]), protocol=protocol, public_ip=address))
+    return found
 
 
 def _limits(spec: ContainerSpec, machine: Machine) -> dict[str, int]:
@@ -169,8 +254,8 @@ def _accelerated(spec: ContainerSpec, machine: Machine, gpus: Sequence[int]) -> 
     }
 
 
-def instance(seen: Mapping[str, Any], account: str, identity: str) -> Instance:
-    """A container, from its inspection."""
+def instance(seen: Mapping[str, Any], account: str, identity: str, machine_address: str = "") -> Instance:
+    """A container, from its inspection; `machine_address` is where its public ports are."""
     state = seen["State"]
     known = STATES.get(state["Status"], InstanceState.UNKNOWN)
     return _rented(seen["Id"], part(seen["Config"], "Labels"), account, identity).model_copy(
@@ -179,6 +264,7 @@ def instance(seen: Mapping[str, Any], account: str, identity: str) -> Instance:
             "run": run_of(seen),
             "exit": _exit(state) if known == InstanceState.EXITED else None,
             "ip": _ip(seen),
+            "public_ports": _public_ports(seen, machine_address),
             "message": _words(state),
             "created_at": seen["Created"],
         }
@@ -208,6 +294,13 @@ def killed_at_limit(seen: Mapping[str, Any]) -> bool:
     return ended and not state["OOMKilled"] and bool(seen["HostConfig"].get("Memory"))
 
 
+def failed_abroad(seen: Mapping[str, Any]) -> str:
+    """The architecture of the image, if it is not the machine's and the last run failed; else ""."""
+    state = seen["State"]
+    failed = state["Status"] == "exited" and state["ExitCode"] != 0
+    return part(seen["Config"], "Labels").get(TAG_FOREIGN, "") if failed else ""
+
+
 def _rented(container_id: str, tags: Mapping[str, str], account: str, identity: str) -> Instance:
     return Instance(
         key=tags.get(TAG_KEY, ""),
@@ -223,7 +316,8 @@ def _rented(container_id: str, tags: Mapping[str, str], account: str, identity: 
 def _exit(state: Mapping[str, Any]) -> Exit:
     """How it ended. An Engine reports OOMKilled too when only a child was killed and the command went on."""
     code = int(state["ExitCode"])
-    return Exit(code=code, at=state["FinishedAt"], oom=bool(state["OOMKilled"]) and code != 0)
+    why = str(state.get(WRONG_MACHINE) or "")
+    return Exit(code=code, at=state["FinishedAt"], oom=bool(state["OOMKilled"]) and code != 0, wrong_machine=why)
 
 
 def _ip(seen: Mapping[str, Any]) -> str | None:

@@ -7,11 +7,14 @@ What the calls mean is in `docker.py`.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiodocker import Docker
@@ -40,6 +43,20 @@ _BY_STATUS: dict[int, type[NebulousError]] = {
 
 Params = Mapping[str, str | int]
 
+REMOTE = frozenset({"tcp", "http", "https", "ssh"})
+FAR_AWAY = ("192.0.2.1", 9)  # reserved for documentation; nothing is sent there
+
+
+@functools.cache
+def own_address() -> str:
+    """The address that this machine uses to reach others."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
+        try:
+            line.connect(FAR_AWAY)
+            return str(line.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"
+
 
 class Engine:
     """One Engine. Raises only NebulousError, with the Engine's own words as the message."""
@@ -59,6 +76,12 @@ class Engine:
     def address(self) -> str:
         """Where the Engine is, for people."""
         return self._address or DEFAULT_ADDRESS
+
+    @property
+    def machine(self) -> str:
+        """The address of the Engine's machine, as others reach it: named by ours, or this machine's own."""
+        where = urlsplit(self.address)
+        return where.hostname if where.scheme in REMOTE and where.hostname else own_address()
 
     async def get(self, path: str, params: Params | None = None) -> Any:  # noqa: ANN401 - JSON
         """Read something."""
@@ -99,13 +122,17 @@ class Engine:
                 if line.strip():
                     yield json.loads(line)
 
-    async def frames(self, path: str, params: Params) -> AsyncGenerator[bytes]:
+    async def frames(self, path: str, params: Params, body: Mapping[str, Any] | None = None) -> AsyncGenerator[bytes]:
         """Stream what a container wrote, both outputs in their order, in pieces as large as they arrive.
+
+        With a body it is what a program in it writes that is started by this POST.
 
         Raises:
             Unavailable: The connection broke before the Engine ended the stream.
         """
-        async with self._stream("GET", path, params) as response:
+        async with self._stream(
+            "POST" if body else "GET", path, params, body=json.dumps(body) if body else None
+        ) as response:
             waiting = bytearray()
             async for piece in response.content.iter_any():
                 waiting += piece

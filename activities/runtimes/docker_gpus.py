@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from nebulous import catalog
-from nebulous.errors import OutOfCapacity, Rejected
+from nebulous.errors import NoAccelerator, OutOfCapacity, Rejected
 from nebulous.ids import TAG_GPUS
 
 SMI = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
@@ -71,6 +71,61 @@ def pick(count: int, name: str, here: Sequence[str], containers: Iterable[Mappin
     if len(free) < count:
         raise OutOfCapacity(f"{len(free)} of {here.count(name)} {name} are free on this Engine; {count} are asked")
     return free[:count]
+
+
+#: What the Engine and NVIDIA's container tools say when a container cannot have its GPU, and what helps.
+_GPU_FAILURES = (
+    ("could not select device driver", "Docker has no driver for GPUs", TOOLKIT),
+    ("unknown or invalid runtime name: nvidia", "Docker has no runtime `nvidia`", TOOLKIT),
+    (
+        "driver/library version mismatch",
+        "the NVIDIA driver that is loaded is not the one that is installed",
+        "restart the machine, or reload the kernel modules: the driver was updated under the running kernel",
+    ),
+    (
+        "unsatisfied condition: cuda",
+        "the image needs a newer NVIDIA driver than this machine has",
+        "update the driver, or choose an image for an older CUDA",
+    ),
+    (
+        "unsatisfied condition: driver",
+        "the image needs a newer NVIDIA driver than this machine has",
+        "update the driver, or choose an image for an older CUDA",
+    ),
+    (
+        "driver not loaded",
+        "the NVIDIA driver is not loaded",
+        "load it (modprobe nvidia), and see what nvidia-smi says",
+    ),
+    (
+        "libnvidia-ml.so.1",
+        "the NVIDIA driver is not installed",
+        "install the driver on the Engine's machine; nvidia-smi must work there",
+    ),
+    (
+        "unknown device",
+        "a GPU that was here before is not there any more",
+        "see nvidia-smi -L: it has failed, or fallen off its bus",
+    ),
+    (
+        "no such device",
+        "a GPU that was here before is not there any more",
+        "see nvidia-smi -L: it has failed, or fallen off its bus",
+    ),
+)
+
+
+def start_failure(words: str) -> Rejected | None:
+    """Why a container got no GPU, from what the Engine said; None when it said something else."""
+    folded = words.lower()
+    if "nvidia" not in folded and "device driver" not in folded:
+        return None
+    for sign, meaning, advice in _GPU_FAILURES:
+        if sign in folded:
+            return NoAccelerator(f"{meaning}: {words}", advice)
+    if "nvidia-container-cli" in folded or "nvidia-container-runtime" in folded:
+        return NoAccelerator(f"this Engine cannot give a container a GPU: {words}", TOOLKIT)
+    return None
 
 
 def _named(words: str) -> str:

@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -34,6 +35,8 @@ SUPERVISOR_S = 3.0  # for it to clear up after a kill, before it is killed too
 #: In the environment of every command: finds what escaped from the group of one whose supervisor was killed.
 COOKIE = "NEBU_RUN_DIR"
 UNKNOWN_CODE = -1
+LONGEST_WORDS = 100
+TAIL_BYTES = 4096
 
 
 class Phase(StrEnum):
@@ -91,6 +94,35 @@ def launch(run: Path, order: Order) -> None:
     reply: dict[str, str] = json.loads(out) if out else {"outcome": "failed", "message": err.decode()[-500:].strip()}
     if reply["outcome"] == "failed":
         raise Unavailable(f"cannot start the command: {reply['message']}", "is the disk full, or memory short?")
+
+
+async def check(order: Order, run: Path | None, timeout_s: float) -> tuple[int | None, str]:
+    """Run a short program beside a run, and nothing of it after; its exit code (None: too slow) and last words."""
+    env = {**order.env, **({COOKIE: str(run)} if run else {})}  # so that the end of the run ends it too
+    with tempfile.TemporaryFile() as output:  # not a pipe: what the program leaves behind could hold it open
+        try:
+            program = await asyncio.create_subprocess_exec(
+                *order.argv, env=env, cwd=order.cwd, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        except OSError as error:
+            return supervisor.NOT_EXECUTED, error.strerror or str(error)
+        try:
+            await asyncio.wait_for(program.wait(), timeout_s)
+        except TimeoutError:
+            return None, ""
+        finally:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(program.pid, signal.SIGKILL)
+            await program.wait()
+        output.seek(max(0, output.seek(0, os.SEEK_END) - TAIL_BYTES))
+        return program.returncode, last_words(output.read())
+
+
+def last_words(output: bytes) -> str:
+    """The last line that says something, short enough for a message."""
+    lines = [line.strip() for line in output.decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1][:LONGEST_WORDS] if lines else ""
 
 
 def look(run: Path) -> RunState:

@@ -56,7 +56,7 @@ def choose(verb: str, choice: Choice, lookup: Lookup, concerns: Callable[[Json],
     if choice.everything and rows and not choice.sure:
         _ask(verb, kind, len(rows), lookup)
     if not rows:
-        note(f"no {kind.plural} to {verb}")
+        note(f"no {kind.plural} to {verb}{labelled(choice.labels)}")
     if choice.everything and kind.plural == "containers" and verb in ("stop", "delete"):
         _mention_others(verb, kind, lookup)
     return [Chosen(Target(kind, row["metadata"]["name"]), lookup.place_of(kind, row), listed=True) for row in rows]
@@ -101,7 +101,16 @@ def _finished(row: Json) -> bool:
 
 
 def _lives(row: Json) -> bool:
-    return row["status"]["status"] not in FINAL
+    """True for what costs something: a failed one whose machine is kept does, and a stop gives it back."""
+    status = row["status"]
+    conditions: list[Json] = status.get("conditions") or []
+    kept = any(each.get("reason") == "KeptOnFailure" for each in conditions)
+    return status["status"] not in FINAL or kept
+
+
+def labelled(labels: list[str] | None) -> str:
+    """` with label team=a, tier=b`, for messages."""
+    return f" with label{'s' if len(labels) > 1 else ''} {', '.join(labels)}" if labels else ""
 
 
 def _require(verb: str, chosen: list[Chosen]) -> None:

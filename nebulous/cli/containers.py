@@ -10,7 +10,7 @@ from nebulous.cli.tables import NOTHING, age, dollars, moment
 from nebulous.client import Json
 
 COLUMNS = ("NAME", "STATUS", "PLATFORM", "ACCELERATOR", "AGE", "$/H")
-WIDE = ("ID", "OWNER", "INSTANCE", "REGION", "RESTARTS", "EXIT")
+WIDE = ("ID", "OWNER", "INSTANCE", "REGION", "PORTS", "RESTARTS", "EXIT")
 
 FINAL = frozenset({"completed", "failed", "stopped", "invalid"})
 GOOD = frozenset({"completed", "stopped"})
@@ -27,6 +27,8 @@ def status_text(row: Json) -> str:
     """The status with its reason: `failed (Exited 3)`, `pending (NoCapacity)`, `running`."""
     status = row["status"]
     word, reason = str(status["status"]), str(status.get("reason") or "")
+    if word == "running" and row.get("health_check") and not status.get("ready"):
+        return "running (not ready)"
     if not reason or word in _PLAIN:
         return word
     code = status.get("exit_code")
@@ -52,10 +54,20 @@ def cells(row: Json, now: float, wide: bool) -> list[str]:
         owner_text(metadata),
         status.get("instance_id") or NOTHING,
         status.get("region") or NOTHING,
+        ports_text(status, row.get("ports")) or NOTHING,
         str(status.get("restarts", 0)),
         NOTHING if code is None else str(code),
     ]
     return shown + more
+
+
+def ports_text(status: Json, asked: list[Json] | None) -> str:
+    """`203.0.113.7:8080/tcp, 9000/tcp`: where it is reached from outside, and what is open inside its namespace."""
+    opened: list[Json] = status.get("public_ports") or []
+    outside = [f"{port.get('public_ip') or ''}:{port['port']}/{port.get('protocol') or 'tcp'}" for port in opened]
+    known = {port["port"] for port in opened}
+    inside = [f"{port['port']}/{port.get('protocol') or 'tcp'}" for port in asked or [] if port["port"] not in known]
+    return ", ".join(outside + inside)
 
 
 def owner_text(metadata: Json) -> str:
@@ -93,6 +105,8 @@ def facts(row: Json, now: float) -> list[tuple[str, str]]:
         ("Got", status.get("accelerator") or ""),
         ("Price", _price(status)),
         ("Address", status.get("ip") or ""),
+        ("Open ports", ports_text(status, row.get("ports"))),
+        ("Image digest", status.get("image_digest") or ""),
         ("Started", _since(status.get("started_at"))),
         ("Finished", _since(status.get("finished_at"))),
         ("Next try", _since(status.get("next_try_at"))),

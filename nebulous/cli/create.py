@@ -85,7 +85,11 @@ def _create(lookup: Lookup, drafts: list[Draft], after: After) -> int:
 
 
 def _one(lookup: Lookup, draft: Draft) -> Created:
-    made = lookup.api.create(draft.kind.plural, draft.data, lookup.owner or lookup.context.organization)
+    from nebulous.cli.keys import with_local_keys
+
+    made = lookup.api.create(
+        draft.kind.plural, with_local_keys(draft.data), lookup.owner or lookup.context.organization
+    )
     metadata = made.resource["metadata"]
     emit(f"{draft.kind.id}/{metadata['name']} {'unchanged' if made.unchanged else 'created'}")
     return made

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from nebulous.cli import options
+from nebulous.cli.actions import labelled
 from nebulous.cli.failures import UsageError
 from nebulous.cli.lookup import connect
 from nebulous.cli.names import Selection, Target, is_kind, kind_of, select
@@ -59,7 +60,8 @@ def command(
         rows = lookup.rows(selection.kind, labels, status=status, queue=queue)
         _show(selection.kind, rows, output, single=False)
         if not rows and output in {"table", "wide"}:
-            note(f"no {selection.kind.plural}{f' in namespace {namespace}' if namespace else ''}")
+            where = f" in namespace {namespace}" if namespace else ""
+            note(f"no {selection.kind.plural}{labelled(labels)}{where}")
 
 
 def selection_of(what: str, names: list[str]) -> Selection:

@@ -12,6 +12,14 @@ from pydantic import Field, field_validator, model_validator
 
 from nebulous import durations
 from nebulous.models.base import IN_PLACE, Duration, Record, Spec
+from nebulous.models.container_fields import (
+    LONGEST_KEPT,
+    HealthCheck,
+    Port,
+    PublicPort,
+    SshKey,
+    check_url,
+)
 from nebulous.models.resources import Condition, Metadata, MetadataRequest
 
 DEFAULT_STOP_GRACE = timedelta(seconds=30)
@@ -116,41 +124,6 @@ class Meter(Spec):
         return self
 
 
-class Port(Spec):
-    """A port that the command listens on."""
-
-    port: int = Field(ge=1, le=65535, description="Number in the container.")
-    protocol: Literal["tcp", "udp", "http"] = Field(default="tcp", description="What is spoken on it.")
-    public: bool = Field(default=False, description="Open it to the internet.")
-
-
-class HealthCheck(Spec):
-    """How to tell that the command is ready: an HTTP path or a command."""
-
-    path: str | None = Field(default=None, description="HTTP path that answers 2xx or 3xx when ready.")
-    command: str | list[str] | None = Field(default=None, description="Command that exits 0 when ready.")
-    port: int | None = Field(default=None, ge=1, le=65535, description="Where the path is asked for.")
-    protocol: Literal["http", "https"] = Field(default="http", description="How it is asked for.")
-    interval: Duration = Field(default="10s", description="Between two checks.")
-    timeout: Duration = Field(default="5s", description="Longest wait for one answer.")
-    retries: int = Field(default=3, ge=1, description="Failures in a row until it counts as not ready.")
-    start_period: Duration = Field(default="0s", description="Failures this early do not count.")
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> HealthCheck:
-        if self.path is not None and self.command is not None:
-            raise ValueError("a health check needs either path or command, not both")
-        return self
-
-
-class SshKey(Spec):
-    """A public key that `nebu ssh` accepts beside the caller's own."""
-
-    public_key: str | None = Field(default=None, description="The key, as in authorized_keys.")
-    public_key_secret: str | None = Field(default=None, description="Secret that holds the key.")
-    copy_local: bool | None = Field(default=None, description="The original's field; accepted, and without effect.")
-
-
 class Registry(Spec):
     """How to log in to the image's registry."""
 
@@ -208,7 +181,9 @@ class ContainerSpec(Spec):
     health_check: HealthCheck | None = Field(
         default=None, description="How to tell that it is ready.", json_schema_extra=IN_PLACE
     )
-    ssh_keys: list[SshKey] | None = Field(default=None, description="Who may log in beside the caller.")
+    ssh_keys: list[SshKey] | None = Field(
+        default=None, description="Who may log in beside the caller; in the container as `PUBLIC_KEY`, one a line."
+    )
     spot: bool | None = Field(default=None, description="Take machines that the cloud may take back.")
     regions: list[str] | None = Field(default=None, description="Only in these; default anywhere.")
     # in place: it bounds the next machine; the one that is paid for stays
@@ -220,11 +195,15 @@ class ContainerSpec(Spec):
     registry: Registry | None = Field(default=None, description="Login at the registry of the image.")
     # in place: read when the command has failed
     keep_on_failure: Duration | None = Field(
-        default=None, description="Keep the machine this long after a failure.", json_schema_extra=IN_PLACE
+        default=None,
+        description="Keep the machine this long after a failure, at its price; at most 24h.",
+        json_schema_extra=IN_PLACE,
     )
     # in place: read when there is something to tell
     notify: str | None = Field(
-        default=None, description="URL called on outcome and recovery.", json_schema_extra=IN_PLACE
+        default=None,
+        description="http(s) URL that is sent outcome and recoveries by POST.",
+        json_schema_extra=IN_PLACE,
     )
     proxy_port: int | None = Field(default=None, description="The original's field; accepted when null.")
     authz: dict[str, Any] | None = Field(default=None, description="The original's field; accepted when null.")
@@ -242,6 +221,18 @@ class ContainerSpec(Spec):
         if timeout is not None and not durations.parse(timeout):
             raise ValueError("timeout must be longer than 0s; leave it out for none")
         return timeout
+
+    @field_validator("keep_on_failure")
+    @classmethod
+    def _check_keep(cls, keep: str | None) -> str | None:
+        if keep is not None and durations.parse(keep) > LONGEST_KEPT:
+            raise ValueError(f"{keep!r} is too long: a failed machine is kept for at most 24h")
+        return keep
+
+    @field_validator("notify")
+    @classmethod
+    def _check_notify(cls, url: str | None) -> str | None:
+        return url if url is None else check_url(url)
 
     @field_validator("accelerators")
     @classmethod
@@ -275,7 +266,18 @@ class ContainerSpec(Spec):
             raise ValueError("image is empty")
         if self.args is not None and self.command is not None:
             raise ValueError("args goes with the image's own command: give command or args, not both")
+        check = self.health_check
+        if check and check.path is not None and check.port is None and not self.ports:
+            raise ValueError("health_check has a path and no port: give port, or list it in ports")
         return self
+
+    @property
+    def probed(self) -> HealthCheck | None:
+        """The health check, with the port that it asks."""
+        check = self.health_check
+        if check and check.path is not None and check.port is None and self.ports:
+            return check.model_copy(update={"port": self.ports[0].port})
+        return check
 
     @property
     def argv(self) -> list[str] | None:
@@ -298,6 +300,11 @@ class ContainerSpec(Spec):
     def ttl_span(self) -> timedelta:
         """How long a finished container stays visible."""
         return _span(self.ttl_after_finished, DEFAULT_TTL)
+
+    @property
+    def keep_span(self) -> timedelta:
+        """How long the machine of a failed command is kept."""
+        return _span(self.keep_on_failure, timedelta(0))
 
     @property
     def timeout_span(self) -> timedelta | None:
@@ -351,6 +358,8 @@ class ContainerStatus(Record):
     price_source: str = ""
     ready: bool = False
     ip: str | None = None
+    public_ports: list[PublicPort] | None = None
+    image_digest: str | None = None  # what the image's name meant when it was brought
     exit_code: int | None = None
     attempt: int = 0
     restarts: int = 0
@@ -385,6 +394,7 @@ class Launch(Record):
     attempt: int = 1
     recoveries: int = 0
     platform: str = ""
+    image_digest: str = ""  # the image of this life, once it is known
 
     @property
     def container(self) -> ContainerSpec:

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from nebulous.models.base import Record
+from nebulous.models.container_fields import PublicPort
 
 
 class Feature(StrEnum):
@@ -54,6 +55,7 @@ class Exit(Record):
     code: int
     at: str  # RFC 3339, by the machine's clock
     oom: bool = False
+    wrong_machine: str = ""  # why its program cannot run on such a machine at all
 
 
 class InstanceState(StrEnum):
@@ -84,6 +86,7 @@ class Instance(Record):
     life: str = ""  # tag nebulous-id
     install: str = ""  # tag nebulous-install
     ip: str | None = None
+    public_ports: list[PublicPort] = Field(default_factory=list[PublicPort])
     message: str = ""  # the platform's last words
     created_at: str = ""
 
@@ -117,7 +120,9 @@ class Observation(Record):
 
     key: str
     instance_id: str
-    state: Literal["booting", "ready", "running", "exited", "preempted", "lost", "unknown", "deleting"]
+    state: Literal[
+        "booting", "ready", "running", "exited", "preempted", "lost", "unknown", "deleting", "healthy", "unhealthy"
+    ]
     run: str | None = None
     exit: Exit | None = None
     message: str = ""

@@ -234,7 +234,11 @@ async def test_viewers_see_names_of_variables_and_not_their_values(desk: Any) ->
         ({"platform": "gce", "accelerators": ["1:A40"]}, ["gce has no A40", "runpod"]),
         ({"volumes": [{"source": "s3://b/x", "dest": "/x"}]}, ["`volumes` is not available on docker"]),
         ({"platform": None, "queue": "q"}, ["`queue` is not available", "sim"]),
-        ({"ports": [{"port": 80, "public": True}]}, ["`ports` is not available on docker"]),
+        ({"meters": [{"metric": "runtime", "currency": "USD", "cost": 1}]}, ["`meters` is not available on docker"]),
+        ({"health_check": {"path": "/"}}, ["health_check has a path and no port", "ports"]),
+        ({"keep_on_failure": "25h"}, ["keep_on_failure", "at most 24h"]),
+        ({"notify": "ftp://example.com"}, ["notify", "http:// or https://"]),
+        ({"ssh_keys": [{"public_key": "AAAA"}]}, ["ssh_keys[0].public_key", "ssh-ed25519 AAAA… name"]),
         (
             {"env_vars": [{"key": "T", "secret_name": "nope"}]},
             ["env_vars[0].secret_name", "nope", "nebu create secret"],

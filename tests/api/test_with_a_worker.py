@@ -81,6 +81,14 @@ async def test_twenty_different_specs_at_once_make_one_container_and_nineteen_re
     replies = await asyncio.gather(*(world.create(labels=labels, command=f"echo {n}") for n in range(20)))
     codes = sorted(reply.status_code for reply in replies)
     assert codes == [200] + [409] * 19
+    (won,) = (reply.json() for reply in replies if reply.status_code == 200)
+    for reply in replies:
+        if reply.status_code == 409:
+            error = reply.json()["error"]
+            assert (error["type"], "with another spec" in error["message"]) == ("Conflict", True)
+            assert "nebu delete container foo" in error["hint"]
+    row = await world.row()
+    assert (row["metadata"]["id"], row["command"]) == (won["metadata"]["id"], won["command"])
 
 
 async def test_stop_and_start_reach_the_container(world: Any) -> None:

@@ -55,9 +55,9 @@ def test_the_wide_table_adds_where_and_how_often(rows):
     narrow = views.listing(CONTAINER, rows[1:3], now=NOW).splitlines()[:3]
     before = ["NAMESPACE  ", "default    ", "default    "]
     after = [
-        "   ID            OWNER  INSTANCE  REGION  RESTARTS  EXIT",
-        "  idtrainxxxxx  local  sim-1     eu-1    0         -",
-        "  idbadxxxxxxx  local  -         -       2         3",
+        "   ID            OWNER  INSTANCE  REGION  PORTS  RESTARTS  EXIT",
+        "  idtrainxxxxx  local  sim-1     eu-1    -      0         -",
+        "  idbadxxxxxxx  local  -         -       -      2         3",
     ]
     assert [line[len(start) :] for line, start in zip(text.splitlines(), before, strict=False)] == [
         f"{line}{end}" for line, end in zip(narrow, after, strict=True)

@@ -3,6 +3,7 @@
 with Registry(network_of=pid) as registry:   # listens on 127.0.0.1 in that process's network namespace
     name = registry.add("tools/hello", archive_bytes)
     registry.fail_with = 429
+    registry.hold()                          # stops in the middle of every blob until registry.go_on()
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from pathlib import Path
 from types import TracebackType
 
 CLONE_NEWNET = 0x40000000
+CODES = {401: "UNAUTHORIZED", 403: "DENIED", 429: "TOOMANYREQUESTS"}
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 
 class Registry:
     def __init__(self, network_of: int, login: tuple[str, str] | None = None, machine: str = "amd64") -> None:
         self.fail_with: int | None = None
+        self._flowing = threading.Event()
+        self._flowing.set()
         self.requests: list[str] = []
         self._machine = machine
         self._login = login and base64.b64encode(":".join(login).encode()).decode()
@@ -45,9 +49,22 @@ class Registry:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.go_on()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def hold(self) -> None:
+        self._flowing.clear()
+
+    def go_on(self) -> None:
+        self._flowing.set()
+
+    def forget(self, name: str, tag: str = "1") -> None:
+        """Lose an image with all its blobs: an Engine may still know the manifest, and go on from there."""
+        manifest = json.loads(self._blobs.pop(self._manifests.pop(f"{name}:{tag}")))
+        for blob in [manifest["config"], *manifest["layers"]]:
+            self._blobs.pop(blob["digest"], None)
 
     @property
     def address(self) -> str:
@@ -78,7 +95,7 @@ class Registry:
     def _answer(self, path: str, authorization: str) -> tuple[int, str, bytes]:
         self.requests.append(path)
         if self.fail_with:
-            code = "TOOMANYREQUESTS" if self.fail_with == 429 else "UNKNOWN"
+            code = CODES.get(self.fail_with, "UNKNOWN")
             return self.fail_with, "application/json", _error(code, "scripted failure")
         if self._login and authorization != f"Basic {self._login}":
             return 401, "application/json", _error("UNAUTHORIZED", "authentication required")
@@ -90,6 +107,8 @@ class Registry:
             if digest in self._blobs:
                 return 200, MANIFEST, self._blobs[digest]
             return 404, "application/json", _error("MANIFEST_UNKNOWN", "manifest unknown")
+        if reference not in self._blobs:
+            return 404, "application/json", _error("BLOB_UNKNOWN", "blob unknown to registry")
         return 200, "application/octet-stream", self._blobs[reference]
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -109,7 +128,12 @@ class Registry:
                     self.send_header("WWW-Authenticate", 'Basic realm="test"')
                 self.end_headers()
                 if self.command == "GET":
-                    self.wfile.write(body)
+                    half = len(body) // 2 if "/blobs/" in self.path else 0
+                    self.wfile.write(body[:half])
+                    self.wfile.flush()
+                    if half:
+                        registry._flowing.wait(60)
+                    self.wfile.write(body[half:])
 
             do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
 

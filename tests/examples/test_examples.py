@@ -3,6 +3,8 @@
 import asyncio
 import io
 import os
+import platform as machine
+import secrets
 import sys
 import tarfile
 from collections.abc import AsyncGenerator
@@ -11,10 +13,15 @@ from typing import Any
 
 import pytest
 
+from activities.platforms.docker import DockerPlatform
 from activities.platforms.local import LocalPlatform
 from nebulous import ids
 from nebulous.models.documents import read
+from nebulous.seal import seal, secret_key
 from tests import nebula as running
+from tests.docker_engine import async_client, small_system
+from tests.dockerd import Dockerd
+from tests.doubles.registry import Registry
 from tests.nebula import Nebula, Resource, eventually
 from worker.embedded import Engine
 
@@ -31,12 +38,20 @@ async def local_nebula(session_engine: Engine, tmp_path: Path) -> AsyncGenerator
         yield started
 
 
-async def create(nebula: Nebula, file: str) -> Resource:
+@pytest.fixture
+async def docker_nebula(session_engine: Engine, tmp_path: Path, docker_host: str) -> AsyncGenerator[Nebula]:
+    """A worker that runs containers on an Engine."""
+    docker = DockerPlatform(ids.new_id(), "any", docker_host, data_dir=tmp_path)
+    async with running.nebula(session_engine.temporal_address, tmp_path, docker) as started:
+        yield started
+
+
+async def create(nebula: Nebula, file: str, **changes: Any) -> Resource:
     """Start what an example says, on this nebula's own platform."""
     (document,) = read((EXAMPLES / file).read_text(), file)
     spec: dict[str, Any] = {key: value for key, value in document.data.items() if key not in {"kind", "metadata"}}
     labels = document.data["metadata"].get("labels")
-    return await nebula.create(**{**spec, "labels": labels, "platform": nebula.platform.account})
+    return await nebula.create(**{**spec, "labels": labels, "platform": nebula.platform.account, **changes})
 
 
 async def test_hello_says_hello(local_nebula: Nebula):
@@ -97,6 +112,40 @@ async def test_sold_out_offers_are_followed_by_the_next(nebula: Nebula):
     assert [attempt["outcome"] for attempt in attempts] == ["OutOfCapacity", "OutOfCapacity", "rented"]
     assert len({attempt["place"] for attempt in attempts}) == 3
     assert status["accelerator"].startswith("1:A100-")
+
+
+@pytest.mark.docker
+async def test_a_web_server_becomes_ready_and_is_open_on_its_port(docker_nebula: Nebula, image: str):
+    container = await create(docker_nebula, "03-health-check-and-ports.yaml", image=image)
+    await container.until("running", "failed", "invalid")
+
+    async def ready() -> dict[str, Any] | None:
+        status = await container.status()
+        return status if status["ready"] else None
+
+    status = await eventually(ready, limit_s=LIMIT_S)
+    assert [(port["port"], port["protocol"]) for port in status["public_ports"]] == [(8000, "tcp")]
+    assert "Healthy" in await container.reasons()
+
+
+@pytest.mark.docker
+async def test_a_private_image_is_pulled_with_the_password_of_a_secret(docker_nebula: Nebula, engine: Dockerd):
+    password = secrets.token_hex(8)
+    address = ids.Address("secret", "local", "default", "registry-password")
+    sealed = seal(secret_key(docker_nebula.settings), address, password)
+    secret = await docker_nebula.client.start_workflow(
+        "Secret", {"spec": {"sealed": sealed, "digest": "d"}}, id=str(address), task_queue=ids.TASK_QUEUE
+    )
+    machine_word = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine.machine(), machine.machine())
+    with Registry(engine.init_pid, login=("ada", password), machine=machine_word) as registry:
+        image = registry.add("team/hello", small_system())
+        container = await create(docker_nebula, "08-private-image.yaml", image=image)
+        status = await container.until("completed", "failed", "invalid", limit_s=2 * LIMIT_S)
+        assert (status["status"], status["exit_code"]) == ("completed", 0)
+        assert password not in str((await container.row()).model_dump())
+    await Resource(docker_nebula.client, secret).signal("delete")
+    async with async_client(docker_nebula.platform._runtime.engine.address) as api:  # type: ignore[attr-defined]
+        await api.delete(f"/images/{image}", params={"force": 1})
 
 
 async def run_program(address: str, *words: str) -> tuple[int, str]:

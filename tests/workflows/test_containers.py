@@ -76,6 +76,14 @@ async def test_without_capacity_it_fails_when_the_time_to_find_a_machine_is_over
     assert await nebula.owned() == []
 
 
+async def test_what_costs_more_than_it_may_is_not_rented_and_the_limit_is_named(nebula: Nebula) -> None:
+    life = await nebula.create(accelerators=["1:A100"], max_usd_per_hour=0.01)
+    status = await life.until("pending")
+    assert status["reason"] == "NoCapacity"
+    assert "for at most $0.01 an hour" in status["message"]
+    assert (await life.row()).rentals == {}
+
+
 async def test_a_spec_that_the_platform_refuses_is_invalid_and_leaves_nothing(nebula: Nebula) -> None:
     life = await nebula.create(labels=sim_labels(run_for="soon"))
     status = await life.until("invalid")

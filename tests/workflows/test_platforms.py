@@ -54,6 +54,15 @@ async def test_local_runs_the_command_keeps_its_log_and_ignores_the_image_loudly
     assert await on_local.owned() == []
 
 
+async def test_local_says_that_it_opens_no_public_port(on_local: Nebula) -> None:
+    life = await on_local.create(command="sleep 600", image=None, ports=[{"port": 8000, "public": True}])
+    status = await life.until("running")
+    (told,) = [each for each in status["conditions"] if each["type"] == "PortsPublic"]
+    assert (told["status"], told["reason"]) == ("Unknown", "HostNetwork")
+    assert "depends on where it listens" in told["message"]
+    assert status["public_ports"] is None
+
+
 async def test_local_restarts_in_the_same_working_directory(on_local: Nebula) -> None:
     command = "echo run >> runs; test $(wc -l < runs) -eq 2"
     life = await on_local.create(command=command, image=None, restart="OnFailure")

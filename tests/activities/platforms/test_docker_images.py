@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform as machine
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from activities.platforms.base import Command
 from activities.platforms.docker import DockerPlatform
 from nebulous.errors import ImageNotFound, RateLimited, Rejected, Unavailable
+from tests.activities.platforms.contract import until
 from tests.activities.platforms.docker_builders import OnDocker
 from tests.docker_engine import archive_of
 from tests.dockerd import Dockerd
@@ -39,9 +41,11 @@ class TestImages(OnDocker):
         for name in names:
             await api.delete(f"/images/{name}", params={"force": 1})
 
-    async def prepare(self, platform: DockerPlatform, image: str, say: Say = nothing, **login: str) -> None:
-        launch = self.launch("true", image=image)
-        await platform.prepare(launch, Command(env={}, **login), say)
+    async def prepare(
+        self, platform: DockerPlatform, image: str, say: Say = nothing, digest: str = "", **login: str
+    ) -> str:
+        launch = self.launch("true", image=image).model_copy(update={"image_digest": digest})
+        return await platform.prepare(launch, Command(env={}, **login), say)
 
     async def test_a_missing_image_is_pulled_with_words_of_progress_and_then_not_again(
         self, platform: DockerPlatform, registry: Registry, pulled: Callable[[str], str]
@@ -55,6 +59,66 @@ class TestImages(OnDocker):
         asked = len(registry.requests)
         await self.prepare(platform, image)
         assert len(registry.requests) == asked
+
+    async def removed(self, api: httpx.AsyncClient, *names: str) -> None:
+        """Remove an image under all its names, and see that it is gone."""
+
+        async def gone() -> bool:
+            for name in names:
+                await api.delete(f"/images/{name}", params={"force": 1})
+            return {(await api.get(f"/images/{name}/json")).status_code for name in names} == {404}
+
+        await until(gone)
+
+    async def test_its_digest_is_told_and_brings_the_same_image_again_when_the_name_means_another(
+        self, platform: DockerPlatform, registry: Registry, pulled: Callable[[str], str], api: httpx.AsyncClient
+    ):
+        image = pulled(registry.add("tools/moves", archive_of({}, {"/one": uuid.uuid4().hex})))
+        first = await self.prepare(platform, image)
+        assert first.startswith("sha256:")
+        await api.delete(f"/images/{image}", params={"force": 1})
+        registry.add("tools/moves", archive_of({}, {"/two": "two"}))
+        pinned = pulled(f"{image.rpartition(':')[0]}@{first}")
+        assert await self.prepare(platform, image, digest=first) == first
+        (await api.get(f"/images/{pinned}/json")).raise_for_status()
+        second = await self.prepare(platform, image)
+        assert second not in ("", first)
+        assert await self.prepare(platform, image, digest=first) == first
+        assert await self.prepare(platform, image) == second
+
+    async def test_a_digest_that_nobody_has_any_more_gives_way_to_what_the_name_means(
+        self, platform: DockerPlatform, registry: Registry, pulled: Callable[[str], str], api: httpx.AsyncClient
+    ):
+        image = pulled(registry.add("tools/lost", archive_of({}, {"/one": uuid.uuid4().hex})))
+        first = await self.prepare(platform, image)
+        await self.removed(api, image, f"{image.rpartition(':')[0]}@{first}")
+        registry.forget("tools/lost")
+        registry.add("tools/lost", archive_of({}, {"/two": uuid.uuid4().hex}))
+        assert await self.prepare(platform, image, digest=first) not in ("", first)
+
+    async def test_an_image_that_never_was_in_a_registry_is_known_by_its_id(
+        self, platform: DockerPlatform, api: httpx.AsyncClient
+    ):
+        digest = await self.prepare(platform, self.image)
+        assert digest == (await api.get(f"/images/{self.image}/json")).json()["Id"]
+        assert await self.prepare(platform, self.image, digest=digest) == digest
+
+    async def test_an_image_for_another_architecture_says_so_when_it_has_failed(
+        self, platform: DockerPlatform, engine: Dockerd, pulled: Callable[[str], str], tmp_path: Path
+    ):
+        """The Engine takes it, because an emulator may run it; this one has none for such a program."""
+        program = tmp_path / "program"
+        program.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xf3\x00" + bytes(100))
+        with Registry(engine.init_pid, machine="riscv64") as registry:
+            image = pulled(registry.add("tools/foreign", archive_of({"/bin/program": program})))
+            await self.prepare(platform, image)
+        launch = self.launch(["/bin/program"], image=image)
+        await self.run(platform, launch)
+        ended = (await self.over(platform, launch.key)).exit
+        assert ended
+        assert ended.code != 0
+        assert f"image {image!r} is made for riscv64" in ended.wrong_machine
+        assert "variant for this machine" in ended.wrong_machine
 
     async def test_an_unknown_image_is_not_found_and_the_hint_names_the_registry_login(
         self, platform: DockerPlatform, registry: Registry
@@ -76,6 +140,17 @@ class TestImages(OnDocker):
                 await self.prepare(platform, image, registry_username="ada", registry_password="wrong")
             assert "login" in (refused.value.hint or "")
             await self.prepare(platform, image, registry_username="ada", registry_password="s3cret")
+
+    @pytest.mark.parametrize("status", [401, 403])
+    async def test_a_registry_that_refuses_is_told_apart_from_one_in_trouble(
+        self, platform: DockerPlatform, registry: Registry, status: int
+    ):
+        image = registry.add("tools/hello", archive_of({}, {"/hello": "hello"}))
+        registry.fail_with = status
+        with pytest.raises(ImageNotFound, match="not ours to read") as refused:
+            await self.prepare(platform, image)
+        assert image in refused.value.message
+        assert "registry:" in (refused.value.hint or "")
 
     @pytest.mark.parametrize(("status", "kind"), [(429, RateLimited), (503, Unavailable)])
     async def test_a_registry_in_trouble_is_worth_another_try(

@@ -16,7 +16,16 @@ import pytest
 
 from activities.runtimes.docker import DockerRuntime
 from activities.runtimes.docker_engine import Engine, negotiated
-from nebulous.errors import AuthFailed, Conflict, ImageNotFound, NebulousError, NotFound, Rejected, Unavailable
+from nebulous.errors import (
+    AuthFailed,
+    Conflict,
+    ImageNotFound,
+    NebulousError,
+    NoAccelerator,
+    NotFound,
+    Rejected,
+    Unavailable,
+)
 from tests.doubles.engine import ScriptedEngine, broken_off, response, whole
 
 
@@ -206,3 +215,49 @@ class TestStreams:
 )
 def test_the_newest_known_version_within_what_the_engine_can_is_spoken(newest: str, oldest: str, spoken: str):
     assert negotiated({"ApiVersion": newest, "MinAPIVersion": oldest}) == spoken
+
+
+CLI = "nvidia-container-cli: "
+NEEDS = f"{CLI}requirement error: unsatisfied condition: cuda>=12.4, please update your driver to a newer version"
+
+
+class TestStarts:
+    """What the Engine of a machine with GPUs says, and what it means; nothing here has one."""
+
+    @pytest.mark.parametrize(
+        ("words", "meaning", "hint"),
+        [
+            ('could not select device driver "" with capabilities: [[gpu]]', "no driver for GPUs", "nvidia-ctk"),
+            ("unknown or invalid runtime name: nvidia", "no runtime `nvidia`", "nvidia-ctk"),
+            (
+                f"{CLI}initialization error: nvml error: driver/library version mismatch: unknown",
+                "loaded is not the one that is installed",
+                "restart the machine",
+            ),
+            (NEEDS, "newer NVIDIA driver", "older CUDA"),
+            (f"{CLI}initialization error: nvml error: driver not loaded", "is not loaded", "modprobe nvidia"),
+            (
+                f"{CLI}initialization error: load library failed: libnvidia-ml.so.1: cannot open shared object file",
+                "is not installed",
+                "nvidia-smi must work",
+            ),
+            (f"{CLI}device error: 3: unknown device: unknown", "not there any more", "nvidia-smi -L"),
+            (f"{CLI}something new: unknown", "cannot give a container a GPU", "nvidia-ctk"),
+        ],
+    )
+    async def test_what_the_driver_says_becomes_a_reason_and_what_to_do(
+        self, scripted: ScriptedEngine, engine: Engine, words: str, meaning: str, hint: str
+    ):
+        prefix = "failed to create task for container: OCI runtime create failed: "
+        scripted.answers["/start"] = response(500, json.dumps({"message": prefix + words}).encode())
+        with pytest.raises(NoAccelerator) as failure:
+            await DockerRuntime(engine).start("c0ffee", {"HostConfig": {}, "Config": {"Image": "x"}, "Path": "true"})
+        assert meaning in failure.value.message
+        assert words in failure.value.message
+        assert hint in (failure.value.hint or "")
+        assert failure.value.type == "NoAccelerator"
+
+    async def test_what_has_nothing_to_do_with_gpus_is_not_taken_for_it(self, scripted: ScriptedEngine, engine: Engine):
+        scripted.answers["/start"] = response(500, b'{"message": "no such device: loop7"}')
+        with pytest.raises(Unavailable, match="loop7"):
+            await DockerRuntime(engine).start("c0ffee", {"HostConfig": {}, "Config": {"Image": "x"}, "Path": "true"})

@@ -77,6 +77,43 @@ def problems(**given: Any) -> list[str]:
             {"health_check": {"path": "/", "command": "x"}},
             "health_check: a health check needs either path or command, not both",
         ),
+        ({"health_check": {"port": 80}}, "health_check: a health check needs path or command"),
+        ({"health_check": {"command": ""}}, "health_check: the health check's command is empty"),
+        (
+            {"health_check": {"path": "ready", "port": 80}},
+            "health_check.path: 'ready' is no HTTP path: it begins with '/' and has no spaces",
+        ),
+        (
+            {"health_check": {"command": "x", "interval": "0s"}},
+            "health_check.interval: '0s' is too short: at least 100ms",
+        ),
+        (
+            {"ports": [{"port": 8080, "public": "perhaps"}]},
+            "ports[0].public: should be true or false, not 'perhaps'",
+        ),
+        ({"keep_on_failure": "2d"}, "keep_on_failure: '2d' is too long: a failed machine is kept for at most 24h"),
+        ({"notify": "example.com/hook"}, "notify: 'example.com/hook' is no http:// or https:// URL"),
+        ({"notify": "https://"}, "notify: 'https://' is no http:// or https:// URL"),
+        (
+            {"notify": "http://h:port/"},
+            "notify: 'http://h:port/' is no URL: Port could not be cast to integer value as 'port'",
+        ),
+        (
+            {"notify": "https://ada:pw@example.com"},
+            "notify: a URL with a login would be shown to every member: put a token into its path",
+        ),
+        (
+            {"ssh_keys": [{"public_key": "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl"}]},
+            "ssh_keys[0].public_key: this is a private key: give the public one, from the file that ends in .pub",
+        ),
+        (
+            {"ssh_keys": [{"public_key": "ssh-ed25519"}]},
+            "ssh_keys[0].public_key: this is no public key: give one line such as 'ssh-ed25519 AAAA… name'",
+        ),
+        (
+            {"ssh_keys": [{}]},
+            "ssh_keys[0]: a key needs public_key, public_key_secret or copy_local",
+        ),
     ],
 )
 def test_one_mistake_is_one_line_that_names_field_value_and_remedy(given: dict[str, Any], problem: str):

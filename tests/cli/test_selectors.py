@@ -1,0 +1,44 @@
+"""Labels on the command line: what they select, and what is said when that is nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["get", "containers"], "no containers with label team=none"),
+        (["get", "containers", "-l", "tier=x"], "no containers with labels tier=x, team=none"),
+        (["get", "containers", "-n", "foo"], "no containers with label team=none in namespace foo"),
+        (["stop", "containers"], "no containers to stop with label team=none"),
+        (["delete", "containers"], "no containers to delete with label team=none"),
+    ],
+)
+def test_a_selector_that_matches_nothing_is_named_and_is_no_failure(nebu, server, words, said):
+    server.on("GET", "/v1/containers", {"containers": [], "cursor": None})
+    ended = nebu(*words, "-l", "team=none")
+    assert ended.code == 0
+    assert said in ended.err
+    assert ended.out == ""
+    assert server.requests("POST") == server.requests("DELETE") == []
+
+
+def test_a_selector_out_of_form_is_refused(nebu, server, double):
+    problem = {"error": {"type": "Rejected", "message": "label 'team' is not KEY=VALUE", "hint": "write label=team=x"}}
+    server.on("GET", "/v1/containers", double.Reply(422, problem))
+    ended = nebu("get", "containers", "-l", "team")
+    assert ended.code not in (0, None)
+    assert "team" in ended.err
+
+
+def test_the_panic_button_gives_back_a_machine_that_is_kept_after_a_failure(nebu, server, double):
+    kept = [{"type": "Released", "status": "False", "reason": "KeptOnFailure", "message": "until then"}]
+    rows = [
+        double.container("kept", "default", "failed", conditions=kept),
+        double.container("over", "default", "failed"),
+    ]
+    server.on("GET", "/v1/containers", {"containers": rows, "cursor": None})
+    server.on("POST", "/v1/containers/default/kept/stop", double.Reply(202, rows[0]))
+    ended = nebu("stop", "containers", "--all", "--yes")
+    assert (ended.code, ended.out) == (0, "container/kept stopping\n")
