@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, cast
+from typing import Annotated, Any, cast
+
+from pydantic import TypeAdapter, ValidationError
 
 from api import checks
 from api.resources import Asked, Prepared, Surface
@@ -60,7 +62,8 @@ def _looks_secret(key: str, value: str) -> bool:
 
 def present(row: Row, role: Role) -> dict[str, Any]:
     """The reply: every field as it was sent, nulls kept, and what the published clients read beside it."""
-    spec, status = row.spec, {**_FRESH, **row.status}
+    status = {**_FRESH, **row.status}
+    spec = row.spec if _ours(row) else _readable(row.spec)
     command = spec.get("command")
     shown: dict[str, Any] = {name: spec.get(name) for name in FIELDS}
     env = _env(spec.get("env_vars"), role)
@@ -78,10 +81,31 @@ def present(row: Row, role: Role) -> dict[str, Any]:
         "status": {
             **status,
             "rentals": [{"key": key, **rental} for key, rental in row.rentals.items()],
+            "public_ip": None,
             "public_ports": None,
             "tailnet_url": None,
         },
     }
+
+
+def _ours(row: Row) -> bool:
+    """True for a spec that this API wrote, whole and checked; a program that speaks Temporal may write anything."""
+    return row.status.get("status") != Status.INVALID and row.spec.keys() >= _ALL_FIELDS
+
+
+def _readable(spec: dict[str, Any]) -> dict[str, Any]:
+    """Every field in the shape that clients know, and null where it is in none: one bad row breaks their whole list."""
+    spelled = {ContainerSpec.aliases.get(name, name): value for name, value in spec.items() if value is not None}
+    return {name: _readable_field(name, spelled.get(name)) for name in FIELDS}
+
+
+def _readable_field(name: str, value: object) -> object:
+    if value is None or name in _NEVER_SET:
+        return None
+    try:
+        return _ADAPTERS[name].dump_python(_ADAPTERS[name].validate_python(value), mode="json")
+    except ValidationError:
+        return None
 
 
 def metadata(row: Row) -> dict[str, Any]:
@@ -101,6 +125,13 @@ def _env(variables: object, role: Role) -> object:
 
 
 _FRESH = ContainerStatus().model_dump(mode="json")
+_ALL_FIELDS = frozenset(FIELDS)
+_NEVER_SET = frozenset({"proxy_port", "authz"})
+_ADAPTERS: dict[str, TypeAdapter[Any]] = {
+    name: TypeAdapter(cast(Any, Annotated).__class_getitem__((field.annotation, field)))
+    for name, field in ContainerSpec.model_fields.items()
+    if name in _ALL_FIELDS
+}
 
 SURFACE = Surface(
     kind=KIND,

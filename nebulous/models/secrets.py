@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from nebulous.models.base import Record, Spec
 from nebulous.models.resources import MetadataRequest
@@ -18,6 +18,14 @@ class SecretSpec(Spec):
     kind: Literal["Secret"] = "Secret"
     metadata: MetadataRequest | None = Field(default=None, description="Name, place and labels.")
     value: str = Field(min_length=1, max_length=LARGEST_VALUE, description="The secret itself; write-only.")
+    expires_at: int | None = Field(default=None, description="The original's field; accepted when null.")
+
+    @field_validator("expires_at")
+    @classmethod
+    def _not_enforced(cls, value: int | None) -> int | None:
+        if value is not None:
+            raise ValueError("is not enforced by this release, so it is not accepted; leave it out")
+        return value
 
 
 class StoredSecret(Record):

