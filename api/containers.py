@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from api import checks
+from api import checks, offers
 from api.resources import Asked, Prepared, Surface
 from nebulous.models import kinds
 from nebulous.models.containers import ContainerSpec, ContainerStatus, Status, shown_command
@@ -42,6 +42,13 @@ async def prepare(asked: Asked) -> Prepared:
     stored = spec.model_dump(mode="json", exclude={"metadata"})
     summary = f"{spec.image or 'command'} {shown_command(spec.command) or ''}".strip()
     return Prepared(stored, stored, summary[:LONGEST_SUMMARY], spec.queue or "", _notices(spec))
+
+
+async def foresee(asked: Asked) -> dict[str, Any]:
+    """Where it would go, at what price, and why not elsewhere."""
+    spec: ContainerSpec = asked.spec
+    labels = spec.metadata.labels if spec.metadata else None
+    return (await offers.foresee(asked.uses, spec, labels)).shown()
 
 
 def _notices(spec: ContainerSpec) -> list[str]:
@@ -137,6 +144,7 @@ SURFACE = Surface(
     kind=KIND,
     prepare=prepare,
     present=present,
+    foresee=foresee,
     first_status=_FRESH,
     statuses=tuple(Status),
     # in these the workflow waits, so a deletion that it has seen is in the memo already

@@ -16,13 +16,13 @@ from fastapi.responses import JSONResponse
 
 from api.auth import Access, Creator, Reader, first_use
 from api.bodies import check_size, read_object
-from api.lists import Wanted
+from api.filters import Filters, namespace_of
 from api.services import Services, Uses
 from api.store import Created, New, named
-from nebulous import ids, temporal
+from nebulous import ids
 from nebulous.errors import Forbidden, NotFound, Rejected
 from nebulous.ids import Address
-from nebulous.models.base import Spec, check, nearest
+from nebulous.models.base import Spec, check
 from nebulous.models.kinds import Kind
 from nebulous.models.resources import Metadata, MetadataRequest, Row
 from nebulous.tokens import Role
@@ -69,6 +69,7 @@ class Surface:
     statuses: tuple[str, ...]
     steady: frozenset[str]  # statuses in which a deletion would show at once
     reveal: Callable[[Services, "Target"], Awaitable[dict[str, Any]]] | None = None  # what only admins may see
+    foresee: Callable[[Asked], Awaitable[dict[str, Any]]] | None = None  # what a dry run tells beyond the outcome
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,6 @@ def locators(kind: Kind) -> tuple[Locator, Locator]:
     return by_id, by_name
 
 
-def namespace_of(given: str | None) -> str:
-    """The namespace meant; absent and `-` are the default."""
-    return ids.DEFAULT_NAMESPACE if given in (None, "", "-") else str(given)
-
-
 def _target(kind: Kind, access: Access, row: Row) -> Target:
     metadata = row.metadata
     role = access.role_in(metadata.owner)
@@ -137,7 +133,7 @@ def _add_collection(routes: APIRouter, surface: Surface) -> None:
     @routes.get("", name=f"list {kind.plural}")
     async def list_all(uses: Uses, access: Reader, filters: Annotated[Filters, Depends()]) -> dict[str, Any]:
         """List what is there, newest first; without `limit` up to 1,000."""
-        page = await uses.store.lists.page(kind.id, access.organization, filters.wanted(surface))
+        page = await uses.store.lists.page(kind.id, access.organization, filters.wanted(kind, surface.statuses))
         role = access.role_in(access.organization) or "viewer"
         return {kind.plural: shown_all(surface, page.rows, role), "cursor": page.cursor}
 
@@ -147,68 +143,19 @@ def _add_collection(routes: APIRouter, surface: Surface) -> None:
         uses: Uses,
         access: Creator,
         idempotency_key: Annotated[str | None, Header()] = None,
+        dry_run: Annotated[bool, Query(description="Check everything, create nothing, say what would be.")] = False,
     ) -> JSONResponse:
         """Create it; the same spec again gives the same one, another spec under a living name is 409."""
         spec = check(kind.model, await read_object(request))
-        created, notices = await _create(surface, Creation(uses, access, spec, idempotency_key))
+        creation = Creation(uses, access, spec, idempotency_key)
+        if dry_run:
+            foreseen, notices = await _foresee(surface, creation)
+            return with_notices(JSONResponse(foreseen), notices)
+        created, notices = await _create(surface, creation)
         role = access.role_in(created.row.metadata.owner) or "viewer"
         code = 202 if created.outcome == "next" else 200
         shown = surface.present(created.row, role)
         return with_notices(JSONResponse(shown, code, {OUTCOME: created.outcome}), notices)
-
-
-class Filters:
-    """What a list may be narrowed by."""
-
-    def __init__(
-        self,
-        namespace: str | None = None,
-        status: str | None = None,
-        label: Annotated[list[str] | None, Query(description="k=v; repeatable")] = None,
-        queue: str | None = None,
-        name: str | None = None,
-        limit: Annotated[int | None, Query(ge=1, le=1000)] = None,
-        cursor: Annotated[str | None, Query(max_length=4096)] = None,
-    ) -> None:
-        self.namespace = namespace
-        self.status = status
-        self.labels = label or []
-        self.queue = queue
-        self.name = name
-        self.limit = limit
-        self.cursor = cursor
-
-    def wanted(self, surface: Surface) -> Wanted:
-        """The filters, checked.
-
-        Raises:
-            Rejected: A status that the kind has not, or a label that is not k=v.
-        """
-        given = {
-            temporal.NAMESPACE: namespace_of(self.namespace).lower() if self.namespace else None,
-            temporal.STATUS: _status(surface, self.status) if self.status else None,
-            temporal.QUEUE: self.queue,
-            temporal.NAME: self.name.lower() if self.name else None,
-        }
-        fields = {key: value for key, value in given.items() if value}
-        if any("\0" in value for value in [*fields.values(), *self.labels]):
-            raise Rejected("a filter contains a NUL character", "no name or label does")
-        return Wanted(fields, list(map(_label, self.labels)), self.limit, self.cursor)
-
-
-def _status(surface: Surface, word: str) -> str:
-    if word.lower() in surface.statuses:
-        return word.lower()
-    guess = nearest(word, surface.statuses)
-    advice = f"did you mean {guess!r}?" if guess else f"choose one of {', '.join(surface.statuses)}"
-    raise Rejected(f"status {word[:60]!r} is none of a {surface.kind.id}", advice)
-
-
-def _label(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not key or not equals or '"' in text:  # SQLite's full-text search takes a quote for its own syntax
-        raise Rejected(f"label {text[:60]!r} is not KEY=VALUE", "write for example label=team=research")
-    return key, value
 
 
 def shown_all(surface: Surface, rows: Sequence[Row], role: Role) -> list[dict[str, Any]]:
@@ -234,6 +181,32 @@ class Creation:
 
 async def _create(surface: Surface, creation: Creation) -> tuple[Created, list[str]]:
     """Check everything, then start; nothing is created before all is well."""
+    plan = await _plan(surface, creation)
+    notice = await first_use(creation.uses, creation.access, plan.new.address.organization)
+    created = await creation.uses.store.create(plan.new, plan.version)
+    return created, [notice, *plan.notices] if notice else plan.notices
+
+
+async def _foresee(surface: Surface, creation: Creation) -> tuple[dict[str, Any], list[str]]:
+    """Check everything, and tell what creating would come to."""
+    plan = await _plan(surface, creation)
+    outcome = await creation.uses.store.foresee(plan.new, plan.version)
+    shown = surface.present(plan.new.row, creation.access.role_in(plan.new.address.organization) or "viewer")
+    more = await surface.foresee(plan.asked) if surface.foresee else {}
+    return {"outcome": outcome, "resource": shown, **more}, plan.notices
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A creation that passed every check."""
+
+    asked: Asked
+    new: New
+    version: str | None  # the resource_version that it expects
+    notices: list[str]
+
+
+async def _plan(surface: Surface, creation: Creation) -> Plan:
     uses, access, kind = creation.uses, creation.access, surface.kind
     asked: MetadataRequest = getattr(creation.spec, "metadata", None) or MetadataRequest()
     owner = _owner(access, asked)
@@ -243,7 +216,8 @@ async def _create(surface: Surface, creation: Creation) -> tuple[Created, list[s
     address = Address(kind.id, owner, namespace_of(asked.namespace), name)
     check_size(creation.spec.model_dump(mode="json", exclude_none=True))
     await _check_owner_ref(creation, asked, owner)
-    prepared = await surface.prepare(Asked(creation.spec, address, uses, access))
+    request = Asked(creation.spec, address, uses, access)
+    prepared = await surface.prepare(request)
     new = New(
         address,
         kind.workflow,
@@ -255,9 +229,7 @@ async def _create(surface: Surface, creation: Creation) -> tuple[Created, list[s
         prepared.summary,
         prepared.queue,
     )
-    notice = await first_use(uses, access, owner)
-    created = await uses.store.create(new, asked.resource_version)
-    return created, [notice, *prepared.notices] if notice else prepared.notices
+    return Plan(request, new, asked.resource_version, prepared.notices)
 
 
 def _owner(access: Access, asked: MetadataRequest) -> str:

@@ -192,6 +192,14 @@ class Api:
 
         return LogFollow(connect, start, self.patience)
 
+    def foresee(self, plural: str, document: Json, owner: str | None = None) -> Json:
+        """What creating the document would come to: `outcome`, and for containers `offers` and what is `out`.
+
+        Raises:
+            NebulousError: What creating would raise.
+        """
+        return _decoded(self._send("POST", f"/v1/{plural}", {"owner": owner, "dry_run": "true"}, document))
+
     def _send(self, method: str, path: str, query: Json, body: Json | None = None) -> httpx.Response:
         """One request, repeated with the same key while the server is out of reach or says 503.
 

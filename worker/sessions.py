@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -17,6 +18,7 @@ from activities.platforms.base import Platform
 from nebulous.errors import NebulousError, NotFound, RateLimited, Unavailable
 from nebulous.models.platforms import Instance
 from nebulous.sessions import CHUNK_BYTES, Hello, Relay, SessionRequest, last_lines, requests_key
+from worker.answers import ANSWERS
 
 log = logging.getLogger(__name__)
 
@@ -93,16 +95,27 @@ class SessionRelay:
         try:
             if len(self._running) > SESSIONS_AT_ONCE:
                 raise RateLimited(f"{SESSIONS_AT_ONCE} sessions are open on this worker", "close some, or try again")
-            await self._relay_logs(relay, request)
+            if request.kind in ANSWERS:
+                await self._relay_answer(relay, request)
+            else:
+                await self._relay_logs(relay, request)
         except NebulousError as error:
             await relay.fail(error)
         except (RedisError, asyncio.CancelledError):
             raise
         except Exception as error:
-            await relay.fail(Unavailable(f"the worker could not read the logs: {error}", "its own log says more"))
+            what = f"the worker could not answer ({request.kind}): {error}"
+            await relay.fail(Unavailable(what, "its own log says more"))
             raise
         else:
             await relay.end()
+
+    async def _relay_answer(self, relay: Relay, request: SessionRequest) -> None:
+        """Greet first, so that a platform may take longer than a worker may to show that it is there."""
+        await relay.hello(Hello(0))
+        said = json.dumps(await ANSWERS[request.kind](self._platform, request)).encode()
+        for at in range(0, len(said), CHUNK_BYTES):
+            await relay.send(said[at : at + CHUNK_BYTES])
 
     async def _relay_logs(self, relay: Relay, request: SessionRequest) -> None:
         instance = await self._instance(request.key)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from nebulous.cli import failures, options
+from nebulous.cli.afterwards import After, afterwards
 from nebulous.cli.failures import UsageError
 from nebulous.cli.flags import ContainerFlags, pairs, spread
 from nebulous.cli.lookup import Lookup, connect
@@ -59,6 +60,10 @@ def command(
     ] = False,
     until: Annotated[str | None, typer.Option("--for", metavar="STATUS", help="Wait for this status.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Print the logs; end with the command's exit code.")] = False,
+    remove: Annotated[
+        bool, typer.Option("--rm", help="Delete it when it has ended; Ctrl-C then stops and deletes it.")
+    ] = False,
+    dry_run: options.DryRun = False,
     owner: options.Owner = None,
 ) -> int:
     """Create resources: `nebu create container --image … --cmd …`, `nebu create -f FILE`, `nebu create secret NAME`."""
@@ -72,34 +77,51 @@ def command(
     elif value is not None:
         raise UsageError("--value belongs to a secret: nebu create secret NAME --value VALUE")
     else:
-        drafts = _drafts(kind, identity, flags, file)
-    if (wait or until or follow) and (len(drafts) > 1 or drafts[0].kind.name != "Container"):
-        raise UsageError("--wait, --for and --follow go with one container")
-    return _create(lookup, drafts, After(wait, until, follow))
+        drafts = drafts_of(kind, identity, flags, file)
+    after = After(wait, until, follow, remove)
+    if after.anything and (len(drafts) > 1 or drafts[0].kind.name != "Container"):
+        raise UsageError("--wait, --for, --follow and --rm go with one container")
+    after.check()
+    return foresee(lookup, drafts) if dry_run else _create(lookup, drafts, after)
 
 
-@dataclass(frozen=True)
-class After:
-    """What to do once it is created."""
+def foresee(lookup: Lookup, drafts: list[Draft]) -> int:
+    """Say what creating would come to, of each; the exit code is the one that creating would have."""
+    code = 0
+    for draft in drafts:
+        try:
+            foreseen = lookup.api.foresee(draft.kind.plural, draft.data, lookup.owner or lookup.context.organization)
+        except NebulousError as error:
+            explain(error, draft)
+            code = code or (failures.FAILED if len(drafts) > 1 else failures.exit_code(error))
+            continue
+        name = foreseen["resource"]["metadata"]["name"]
+        shown = name if (draft.data.get("metadata") or {}).get("name") else "a made-up name"
+        emit(f"{draft.kind.id}/{shown} {_OUTCOMES[foreseen['outcome']]} (dry run)")
+        if "offers" in foreseen:
+            from nebulous.cli.offers import SHOWN, show_foreseen
 
-    wait: bool
-    until: str | None
-    follow: bool
+            show_foreseen(foreseen, most=SHOWN)
+    return code
+
+
+_OUTCOMES = {
+    "new": "would be created",
+    "same": "is there just so: nothing would change",
+    "next": "would be created once what has the name is proven gone",
+}
 
 
 def _create(lookup: Lookup, drafts: list[Draft], after: After) -> int:
     """Create one after the other; a line for each that is there, and for each that is not."""
-    if after.until:
-        from nebulous.cli.wait import check
-
-        check(after.until)
     code, made = 0, None
     for position, draft in enumerate(drafts):
         try:
-            made = _one(lookup, draft)
+            made = create(lookup, draft)
+            emit(f"{draft.kind.id}/{made.resource['metadata']['name']} {'unchanged' if made.unchanged else 'created'}")
         except NebulousError as error:
             code = code or failures.FAILED if len(drafts) > 1 else failures.exit_code(error)
-            _explain(error, draft)
+            explain(error, draft)
             if len(drafts) > 1:
                 note(f"{draft} not created")
             if isinstance(error, (Unavailable, Unauthenticated)):  # the rest would fare no better
@@ -108,37 +130,22 @@ def _create(lookup: Lookup, drafts: list[Draft], after: After) -> int:
                 return failures.exit_code(error)
     if code or made is None:
         return code
-    return _afterwards(lookup, drafts[0].kind, made.resource, after) if len(drafts) == 1 else 0
+    return afterwards(lookup, drafts[0].kind, made.resource, after) if len(drafts) == 1 else 0
 
 
-def _one(lookup: Lookup, draft: Draft) -> Created:
-    made = lookup.api.create(draft.kind.plural, draft.data, lookup.owner or lookup.context.organization)
-    metadata = made.resource["metadata"]
-    emit(f"{draft.kind.id}/{metadata['name']} {'unchanged' if made.unchanged else 'created'}")
-    return made
+def create(lookup: Lookup, draft: Draft) -> Created:
+    """Create one."""
+    return lookup.api.create(draft.kind.plural, draft.data, lookup.owner or lookup.context.organization)
 
 
-def _explain(error: NebulousError, draft: Draft) -> None:
+def explain(error: NebulousError, draft: Draft) -> None:
+    """Say why it was not created, and where that was written."""
     if isinstance(error, InvalidRequest):
         from nebulous.cli.files import report_problems
 
         report_problems(error, draft.document, draft.overridden)
     else:
         failures.report(error)
-
-
-def _afterwards(lookup: Lookup, kind: Kind, row: Json, after: After) -> int:
-    place, life = lookup.place_of(kind, row), row["metadata"]["id"]
-    if after.follow:
-        from nebulous.cli.logs import follow_log
-
-        return follow_log(lookup, place, life, {})
-    if after.wait or after.until:
-        from nebulous.cli.wait import FINISHED, check, wait
-
-        usual = "running" if row.get("restart") == "Always" else FINISHED
-        return wait(lookup, place, life, check(after.until or usual))
-    return 0
 
 
 def _kind_and_name(words: list[str], name: str | None) -> tuple[Kind | None, str | None]:
@@ -153,7 +160,12 @@ def _kind_and_name(words: list[str], name: str | None) -> tuple[Kind | None, str
     return kind, words[1] if len(words) == 2 else name
 
 
-def _drafts(kind: Kind | None, identity: Identity, flags: ContainerFlags, file: Path | None) -> list[Draft]:
+def drafts_of(kind: Kind | None, identity: Identity, flags: ContainerFlags, file: Path | None) -> list[Draft]:
+    """The resources that flags and file describe.
+
+    Raises:
+        UsageError: They describe none, or contradict each other.
+    """
     found, written = flags.document()
     metadata = _metadata(identity, flags)
     if file is None:

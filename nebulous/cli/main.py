@@ -26,6 +26,7 @@ EPILOG = "Begin with `nebu serve`, then: nebu create container --name hello --cm
 #: section -> verb -> what the list of verbs says of it; the module has the verb's name.
 VERBS: dict[str, dict[str, str]] = {
     "Work with resources": {
+        "run": "Create, print what it writes, and end with its exit code.",
         "create": "Create from flags, or from a file with -f.",
         "get": "List what there is, or show one.",
         "describe": "Everything about one: where it runs, what was tried, what happened.",
@@ -153,10 +154,11 @@ def _load(verb: str) -> Any:  # noqa: ANN401 - a command, whose type has moved b
     if verb in VERBS[SERVER]:
         from nebulous.cli.server import command
 
-        functions = {verb: command(verb)}
+        functions, settings = {verb: command(verb)}, None
     else:
         module = importlib.import_module(f"nebulous.cli.{verb}")
         functions = getattr(module, "commands", None) or {verb: module.command}
+        settings = getattr(module, "settings", None)  # of the command's own parser
     application = typer.Typer(
         name=verb,
         add_completion=False,
@@ -166,7 +168,7 @@ def _load(verb: str) -> Any:  # noqa: ANN401 - a command, whose type has moved b
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     for name, function in functions.items():
-        application.command(name)(ending(function))
+        application.command(name, context_settings=settings)(ending(function))
     loaded = typer.main.get_command(application)
     loaded.help = loaded.help or _summary(verb)
     return loaded

@@ -55,13 +55,13 @@ class Progress:
 
 @contextmanager
 def detachable(advice: str) -> Generator[Progress]:
-    """Show progress; Ctrl-C leaves the thing alone, says how to come back, and ends with code 130."""
+    """Show progress; Ctrl-C leaves the thing alone, says this advice, and ends with code 130."""
     progress = Progress()
     try:
         yield progress
     except KeyboardInterrupt:
         progress.finish()
-        note(f"detached; {advice}")
+        note(advice)
         raise typer.Exit(failures.DETACHED) from None
     finally:
         progress.finish()

@@ -61,13 +61,19 @@ def check(word: str) -> str:
     raise failures.UsageError(f"--for {word!r} is no status", advice)
 
 
-def wait(lookup: Lookup, place: Place, life: str, wanted: str, limit: timedelta | None = None) -> int:
-    """Wait with progress; return the exit code."""
+def wait(
+    lookup: Lookup,
+    place: Place,
+    life: str,
+    wanted: str,
+    limit: timedelta | None = None,
+    farewell: str | None = None,
+) -> int:
+    """Wait with progress; return the exit code. Ctrl-C says `farewell`, or how to come back."""
     back = f"{place.name}{lookup.options(place.namespace or '')}"
     flag = "" if wanted == FINISHED else f" --for {wanted}"
-    with detachable(
-        f"{place.name} goes on; come back with: nebu wait {back}{flag}, or nebu logs -f {back}"
-    ) as progress:
+    advice = f"detached; {place.name} goes on; come back with: nebu wait {back}{flag}, or nebu logs -f {back}"
+    with detachable(farewell or advice) as progress:
         if wanted == DELETED:
             until_gone(lookup.api, place, life, progress, limit)
             return 0
