@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 from redis.asyncio import Redis
 from temporalio.client import Client
 
-from api import accelerators, containers, health, logs, offers, platforms, problems, resources, secrets, users
+from api import accelerators, containers, health, logs, offers, platforms, problems, resources, secrets, stats, users
 from api.services import Services
 from nebulous import __version__, sessions, temporal
 from nebulous.settings import Settings
@@ -45,7 +45,7 @@ def create_app(settings: Settings, client: Client | None = None, redis: Redis | 
     )
     problems.install(app)
     app.include_router(health.router())
-    for module in (users, platforms, accelerators, offers, logs):
+    for module in (users, platforms, accelerators, offers, logs, stats):
         app.include_router(module.router())
     for surface in SURFACES:
         app.include_router(resources.router(surface))

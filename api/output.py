@@ -186,7 +186,7 @@ class Output:
             same = found is not None and found.row.metadata.id == self._archive.life
             self._last = View(found.row.status if found and same else self._last.status, gone=True)
         else:
-            self._last = _view(found.row)
+            self._last = view_of(found.row)
         return self._last
 
     def _attempts(self, view: View) -> list[int]:
@@ -228,7 +228,7 @@ class Output:
         return Text(data, self.place)
 
 
-def _view(row: Row) -> View:
+def view_of(row: Row) -> View:
     """Of what is rented, the instance that the status names, else the latest that answered."""
     answered = {key: rental for key, rental in row.rentals.items() if rental.get("instance_id")}
     current = row.status.get("instance_id")

@@ -200,6 +200,14 @@ class Api:
         """
         return _decoded(self._send("POST", f"/v1/{plural}", {"owner": owner, "dry_run": "true"}, document))
 
+    def stats(self, place: Place) -> Json:
+        """What a running container uses.
+
+        Raises:
+            Conflict: Nothing runs.
+        """
+        return self.read(f"{place.path}/stats", owner=place.owner)
+
     def _send(self, method: str, path: str, query: Json, body: Json | None = None) -> httpx.Response:
         """One request, repeated with the same key while the server is out of reach or says 503.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from nebulous.models.containers import Launch
-from nebulous.models.platforms import Feature, Instance, Offer
+from nebulous.models.platforms import Feature, Instance, Offer, Usage
 
 #: Called with the words that `describe` shows while something long goes on, for example `pulling 42 %`.
 Progress = Callable[[str], None]
@@ -136,4 +136,17 @@ class Watches(Protocol):
 
     def watch(self) -> AsyncIterator[Instance]:
         """Yield each instance of ours as it changes, within milliseconds; ends or raises when the stream breaks."""
+        ...
+
+
+@runtime_checkable
+class Measures(Protocol):
+    """A platform that tells what a running command uses (Feature.STATS)."""
+
+    async def usage(self, instance: Instance) -> Usage:
+        """Measure now; may take a second or two.
+
+        Raises:
+            NotFound: The instance is gone. Conflict: no command runs in it.
+        """
         ...

@@ -49,6 +49,8 @@ class Rented(Record):
     region: str
     zone: str
     instance_type: str
+    accelerator: str | None = None
+    accelerator_count: int = 0
     shown: str  # the command, for the log
     script: Script
     created_at: float

@@ -32,6 +32,7 @@ VERBS: dict[str, dict[str, str]] = {
         "describe": "Everything about one: where it runs, what was tried, what happened.",
         "logs": "Print what the command wrote; -f follows it.",
         "events": "Print what happened.",
+        "top": "What running containers use; -w again and again.",
         "wait": "Wait until it has finished, or for a status.",
         "stop": "End the command and give the machine back; the row and the logs stay.",
         "start": "Run a stopped or finished one again.",

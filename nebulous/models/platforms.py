@@ -18,6 +18,7 @@ class Feature(StrEnum):
     LOGS = "logs"
     WATCH = "watch"  # exits are pushed; `owned()` is the safety net
     SPOT = "spot"
+    STATS = "stats"  # tells what a running command uses
 
 
 class Offer(Record):
@@ -84,6 +85,27 @@ class Instance(Record):
     ip: str | None = None
     message: str = ""  # the platform's last words
     created_at: str = ""
+
+
+class AcceleratorUsage(Record):
+    """How busy one accelerator is; None is what nobody tells."""
+
+    index: int
+    name: str
+    percent: float | None = None
+    memory_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+
+
+class Usage(Record):
+    """What a running command uses at a moment."""
+
+    at: str  # RFC 3339
+    cpu_percent: float | None = None  # of one processor: two busy ones are 200
+    memory_bytes: int
+    memory_limit_bytes: int | None = None
+    accelerators: list[AcceleratorUsage] = []
+    simulated: bool = False
 
 
 class Rental(Record):
