@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -96,6 +96,8 @@ class Verbs(TyperGroup):
 
 def main(argv: list[str] | None = None) -> None:
     """Run `nebu`; ends the process."""
+    if shell := os.environ.get("_NEBU_COMPLETE"):  # a script of `nebu completion` asks
+        _complete(shell)
     words = list(sys.argv[1:] if argv is None else argv)
     own = words[: words.index("--")] if "--" in words else words
     if "--debug" in own:  # people add it at the end of the line that failed, where a group takes no option
@@ -104,12 +106,24 @@ def main(argv: list[str] | None = None) -> None:
     run(words)
 
 
+def _complete(shell: str) -> NoReturn:
+    from nebulous.cli import completing
+
+    environment = os.environ
+    found = completing.answer(shell, environment.get("COMP_LINE", ""), environment.get("COMP_WORDBREAKS", ""))
+    try:
+        print(found, flush=True)
+    except BrokenPipeError:
+        failures.silence()
+    sys.exit(0)
+
+
 def run(words: list[str]) -> None:
     """Run one command line; ends the process."""
     application = typer.Typer(
         name="nebu",
         cls=Verbs,
-        add_completion="_NEBU_COMPLETE" in os.environ,  # a shell asks; else it would only add flags to the help
+        add_completion=False,
         rich_markup_mode=None,
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"]},
