@@ -186,6 +186,9 @@ def _load(verb: str) -> Any:  # noqa: ANN401 - a command, whose type has moved b
         application.command(name, context_settings=settings)(ending(function))
     loaded = typer.main.get_command(application)
     loaded.help = loaded.help or _summary(verb)
+    from nebulous.cli.examples import epilog
+
+    loaded.epilog = loaded.epilog or epilog(verb)
     return loaded
 
 
