@@ -79,7 +79,7 @@ def _watch(lookup: Lookup, place: Place, row: Json, after: After, farewell: str 
 def _remove(lookup: Lookup, place: Place, life: str) -> None:
     from nebulous.cli.progress import called, detachable, until_gone
 
-    with detachable(f"detached; the deletion goes on; look with: nebu get {place.plural}") as progress:
+    with detachable(f"the deletion goes on; look with: nebu get {place.plural}") as progress:
         with suppress(NotFound):
             lookup.api.delete(place)
         until_gone(lookup.api, place, life, progress)

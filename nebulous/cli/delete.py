@@ -50,7 +50,7 @@ def delete(chosen: list[Chosen], lookup: Lookup, wait: bool) -> int:
     code = each_of(chosen, lookup, ask)
     if wait and going:
         plural = going[0][0].target.kind.plural
-        with detachable(f"detached; the deletion goes on; look with: nebu get {plural}") as progress:
+        with detachable(f"the deletion goes on; look with: nebu get {plural}") as progress:
             for each, life in going:
                 until_gone(lookup.api, each.place, life, progress)
                 progress.finish()

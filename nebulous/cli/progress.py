@@ -54,14 +54,19 @@ class Progress:
 
 
 @contextmanager
-def detachable(advice: str) -> Generator[Progress]:
-    """Show progress; Ctrl-C leaves the thing alone, says this advice, and ends with code 130."""
+def detachable(advice: str, farewell: str | None = None) -> Generator[Progress]:
+    """Show progress; Ctrl-C leaves the thing alone, says how to come back, and ends with code 130.
+
+    Args:
+        advice: How to come back.
+        farewell: Said instead, by who does not leave it alone.
+    """
     progress = Progress()
     try:
         yield progress
     except KeyboardInterrupt:
         progress.finish()
-        note(advice)
+        note(farewell or f"detached; {advice}")
         raise typer.Exit(failures.DETACHED) from None
     finally:
         progress.finish()

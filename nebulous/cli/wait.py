@@ -72,8 +72,8 @@ def wait(
     """Wait with progress; return the exit code. Ctrl-C says `farewell`, or how to come back."""
     back = f"{place.name}{lookup.options(place.namespace or '')}"
     flag = "" if wanted == FINISHED else f" --for {wanted}"
-    advice = f"detached; {place.name} goes on; come back with: nebu wait {back}{flag}, or nebu logs -f {back}"
-    with detachable(farewell or advice) as progress:
+    advice = f"{place.name} goes on; come back with: nebu wait {back}{flag}, or nebu logs -f {back}"
+    with detachable(advice, farewell) as progress:
         if wanted == DELETED:
             until_gone(lookup.api, place, life, progress, limit)
             return 0
