@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import io
 import os
 import pty
 import select
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -157,8 +160,9 @@ def terminal(request: pytest.FixtureRequest) -> Callable[..., AbstractContextMan
     code = take_terminal + "from nebulous.cli.main import main; main(sys.argv[1:])"
 
     @contextmanager
-    def start(*words: str) -> Iterator[Screen]:
+    def start(*words: str, columns: int = 0) -> Iterator[Screen]:
         ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         process = subprocess.Popen(
             [sys.executable, "-c", code, *words],
             cwd=ROOT,

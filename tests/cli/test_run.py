@@ -196,3 +196,34 @@ def test_a_dry_run_asks_and_runs_nothing(nebu, server, double):
         ended.out == "container/foo would be created (dry run)\nno offer now; it would be pending: NoCapacity: none\n"
     )
     assert not server.requests("GET")
+
+
+LONG = "trying sim-west, sim-east, sim-north and every other region that there is, one after the other"
+
+
+def test_on_a_terminal_of_80_columns_progress_stays_on_its_line_and_ctrl_c_with_rm_cleans_up(terminal, server, double):
+    pending = double.container("foo", status="pending", reason="NoCapacity", message=LONG)
+    server.on("POST", "/v1/containers", double.container("foo", status="defined"))
+    server.on("GET", FOO, pending)
+    server.on("DELETE", FOO, lambda _: (deletable(server, double), double.Reply(202, pending))[1])
+    with terminal("create", "container", "--cmd", "x", "--wait", "--rm", columns=80) as screen:
+        screen.expect("container/foo created")
+        screen.expect("…  ")
+        screen.expect("\r\x1b[Kcontainer/foo pending (NoCapacity): trying")
+        screen.type("\x03")
+        screen.expect(f"{LONG}  ")
+        screen.expect("stopping and deleting foo, because of --rm")
+        screen.expect("container/foo deleted")
+        assert screen.ended() == 130
+    live = [line for line in screen.seen.split("\r") if line.startswith("\x1b[K") and not line.endswith("\n")]
+    drawn = [line.removeprefix("\x1b[K").removesuffix("^C") for line in live]
+    assert drawn
+    assert [line for line in drawn if len(line) > 80 and LONG not in line] == []
+
+
+def test_a_followed_run_on_a_terminal_shows_output_as_it_comes(terminal, foo, double):
+    foo.on("GET", LOGS, double.events("pending: sold out", (3, "log", {"text": "hi\n"}), (None, "end", ENDS)))
+    with terminal("run", "--", "echo", "hi", columns=80) as screen:
+        for text in ("container/foo created", "pending: sold out", "hi"):
+            screen.expect(text)
+        assert screen.ended() == 0
