@@ -10,7 +10,7 @@ import typer
 from nebulous.cli.failures import UsageError
 from nebulous.cli.lookup import Lookup
 from nebulous.cli.screen import note
-from nebulous.client import Json, Place
+from nebulous.client import Created, Json, Place
 from nebulous.errors import NebulousError, NotFound
 from nebulous.models.kinds import Kind
 
@@ -45,16 +45,29 @@ class After:
             raise UsageError("--rm goes with --wait or --follow", "to delete something now: nebu delete NAME")
 
 
-def afterwards(lookup: Lookup, kind: Kind, row: Json, after: After) -> int:
-    """Do it; return the exit code: the command's own with `follow`."""
+def afterwards(lookup: Lookup, kind: Kind, made: Created, after: After) -> int:
+    """Do it; return the exit code: the command's own with `follow`.
+
+    Raises:
+        NebulousError: With --rm, of a container that somebody else made.
+    """
+    row = made.resource
     place, life = lookup.place_of(kind, row), row["metadata"]["id"]
     if not after.remove:
         return _watch(lookup, place, row, after, None)
+    if made.unchanged:
+        raise NebulousError(
+            f"{kind.id}/{place.name} was there already, so --rm leaves it alone",
+            "give another --name, or leave out --rm to watch what is there",
+        )
     farewell = f"stopping and deleting {place.name}, because of --rm; Ctrl-C again leaves that to the server"
     try:
         code = _watch(lookup, place, row, after, farewell)
     except typer.Exit as left:
         code = left.exit_code
+    except BrokenPipeError:  # whoever read the output has left
+        _remove(lookup, place, life)
+        raise
     except NebulousError:
         note(f"{place.name} was not deleted: nebu delete {place.name}{lookup.options(place.namespace or '')}")
         raise

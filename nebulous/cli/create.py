@@ -130,7 +130,7 @@ def _create(lookup: Lookup, drafts: list[Draft], after: After) -> int:
                 return failures.exit_code(error)
     if code or made is None:
         return code
-    return afterwards(lookup, drafts[0].kind, made.resource, after) if len(drafts) == 1 else 0
+    return afterwards(lookup, drafts[0].kind, made, after) if len(drafts) == 1 else 0
 
 
 def create(lookup: Lookup, draft: Draft) -> Created:

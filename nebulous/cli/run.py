@@ -59,7 +59,7 @@ def command(
         emit(made_name)
         return 0
     note(f"{draft.kind.id}/{made_name} {'unchanged' if made.unchanged else 'created'}")
-    return afterwards(lookup, draft.kind, made.resource, After(follow=True, remove=remove))
+    return afterwards(lookup, draft.kind, made, After(follow=True, remove=remove))
 
 
 def _draft(flags: ContainerFlags, identity: Identity, file: Path | None, words: list[str] | None) -> Draft:

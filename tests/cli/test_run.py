@@ -227,3 +227,25 @@ def test_a_followed_run_on_a_terminal_shows_output_as_it_comes(terminal, foo, do
         for text in ("container/foo created", "pending: sold out", "hi"):
             screen.expect(text)
         assert screen.ended() == 0
+
+
+def test_rm_leaves_alone_what_was_there_already(nebu, foo, double):
+    same = double.Reply(200, double.container("foo"), [("X-Nebu-Outcome", "same")])
+    foo.on("POST", "/v1/containers", same)
+    ended = nebu("run", "--rm", "--name", "foo", "--", "x")
+    assert ended.code == 1
+    assert "container/foo was there already, so --rm leaves it alone" in ended.err
+    assert not foo.requests("DELETE")
+
+
+def test_rm_also_cleans_up_when_the_reader_of_the_output_leaves(program, foo, double):
+    deletable(foo, double)
+    many = [(number + 1, "log", {"text": "x" * 9999 + "\n"}) for number in range(200)]
+    foo.on("GET", LOGS, double.events(*many, (None, "end", ENDS)))
+    running = program("run", "--rm", "--", "yes")
+    running.stdout.read(1)
+    running.stdout.close()
+    assert running.wait(20) == 141
+    assert running.stderr.read().endswith(b"container/foo deleted\n")
+    running.stderr.close()
+    assert len(foo.requests("DELETE", FOO)) == 1
