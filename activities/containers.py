@@ -70,6 +70,13 @@ class ArchiveRequest(Record):
     attempt: int
 
 
+async def offers_of(platform: Platform, request: OffersRequest) -> list[Offer]:
+    """What the account rents out for the request, best first, each with the account as the cloud names it now."""
+    identity = await platform.identity()
+    offers = await platform.offers(Ask(**request.model_dump()))
+    return [offer.model_copy(update={"identity": identity}) for offer in offers]
+
+
 class ContainerActivities:
     """One platform account's hands."""
 
@@ -83,9 +90,7 @@ class ContainerActivities:
     async def list_offers(self, request: OffersRequest) -> list[Offer]:
         """List what this account rents out for the request, best first."""
         with translated():
-            identity = await self._platform.identity()
-            offers = await self._platform.offers(Ask(**request.model_dump()))
-        return [offer.model_copy(update={"identity": identity}) for offer in offers]
+            return await offers_of(self._platform, request)
 
     @activity.defn(name="prepare")
     async def prepare(self, request: LaunchRequest) -> str:

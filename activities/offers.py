@@ -47,15 +47,7 @@ class OfferActivities:
         """
         reports = await self._reports()
         with translated():
-            fitting = named(reports, request.platform) if request.platform else unnamed(reports)
-        if request.platform and not fitting:  # a list may be late, and a worker away: not the spec's fault
-            return Placement(unusable=[f"{request.platform}: no worker has reported it; see `nebu get platforms`"])
-        usable = [report for report in fitting if not report.disabled]
-        return Placement(
-            tiers=tiers(usable, request),
-            why=why(request),
-            unusable=[f"{report.platform}: {report.disabled}" for report in fitting if report.disabled],
-        )
+            return choose(reports, request)
 
     async def _reports(self) -> list[PlatformReport]:
         found: list[PlatformReport] = []
@@ -64,6 +56,23 @@ class OfferActivities:
             if row:
                 found.append(PlatformReport.model_validate(row.status))
         return sorted(found, key=lambda report: report.account)
+
+
+def choose(reports: list[PlatformReport], request: PlacementRequest) -> Placement:
+    """The accounts that may serve the request, in tiers; the API foresees with it what a workflow will do.
+
+    Raises:
+        Rejected: There is no such platform.
+    """
+    fitting = named(reports, request.platform) if request.platform else unnamed(reports)
+    if request.platform and not fitting:  # a list may be late, and a worker away: not the spec's fault
+        return Placement(unusable=[f"{request.platform}: no worker has reported it; see `nebu get platforms`"])
+    usable = [report for report in fitting if not report.disabled]
+    return Placement(
+        tiers=tiers(usable, request),
+        why=why(request),
+        unusable=[f"{report.platform}: {report.disabled}" for report in fitting if report.disabled],
+    )
 
 
 def named(reports: list[PlatformReport], platform: str) -> list[PlatformReport]:

@@ -19,10 +19,12 @@ from api import (
     files,
     health,
     logs,
+    offers,
     platforms,
     problems,
     resources,
     secrets,
+    stats,
     users,
     watch,
 )
@@ -60,7 +62,7 @@ def create_app(settings: Settings, client: Client | None = None, redis: Redis | 
     )
     problems.install(app)
     app.include_router(health.router())
-    for module in (users, platforms, accelerators, logs, execs, files):
+    for module in (users, platforms, accelerators, offers, logs, execs, files, stats):
         app.include_router(module.router())
     app.include_router(watch.router(SURFACES))
     for surface in SURFACES:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
-from api import checks
+from pydantic import TypeAdapter, ValidationError
+
+from api import checks, offers
 from api.resources import Asked, Prepared, Surface
 from nebulous.models import kinds
 from nebulous.models.containers import ContainerSpec, ContainerStatus, Status, shown_command
@@ -44,6 +46,13 @@ async def prepare(asked: Asked) -> Prepared:
     return Prepared(stored, stored, summary[:LONGEST_SUMMARY], spec.queue or "", _notices(spec))
 
 
+async def foresee(asked: Asked) -> dict[str, Any]:
+    """Where it would go, at what price, and why not elsewhere."""
+    spec: ContainerSpec = asked.spec
+    labels = spec.metadata.labels if spec.metadata else None
+    return (await offers.foresee(asked.uses, spec, labels)).shown()
+
+
 def _notices(spec: ContainerSpec) -> list[str]:
     said = [
         f"env_vars {each.key!r} looks like a credential in clear; safer: `nebu create secret` and secret_name"
@@ -66,7 +75,8 @@ def _looks_secret(key: str, value: str) -> bool:
 
 def present(row: Row, role: Role) -> dict[str, Any]:
     """The reply: every field as it was sent, nulls kept, and what the published clients read beside it."""
-    spec, status = row.spec, {**_FRESH, **row.status}
+    status = {**_FRESH, **row.status}
+    spec = row.spec if _ours(row) else _readable(row.spec)
     command = spec.get("command")
     shown: dict[str, Any] = {name: spec.get(name) for name in FIELDS}
     env = _env(spec.get("env_vars"), role)
@@ -84,9 +94,30 @@ def present(row: Row, role: Role) -> dict[str, Any]:
         "status": {
             **status,
             "rentals": [{"key": key, **rental} for key, rental in row.rentals.items()],
+            "public_ip": None,
             "tailnet_url": None,
         },
     }
+
+
+def _ours(row: Row) -> bool:
+    """True for a spec that this API wrote, whole and checked; a program that speaks Temporal may write anything."""
+    return row.status.get("status") != Status.INVALID and row.spec.keys() >= _ALL_FIELDS
+
+
+def _readable(spec: dict[str, Any]) -> dict[str, Any]:
+    """Every field in the shape that clients know, and null where it is in none: one bad row breaks their whole list."""
+    spelled = {ContainerSpec.aliases.get(name, name): value for name, value in spec.items() if value is not None}
+    return {name: _readable_field(name, spelled.get(name)) for name in FIELDS}
+
+
+def _readable_field(name: str, value: object) -> object:
+    if value is None or name in _NEVER_SET:
+        return None
+    try:
+        return _ADAPTERS[name].dump_python(_ADAPTERS[name].validate_python(value), mode="json")
+    except ValidationError:
+        return None
 
 
 def metadata(row: Row) -> dict[str, Any]:
@@ -106,11 +137,19 @@ def _env(variables: object, role: Role) -> object:
 
 
 _FRESH = ContainerStatus().model_dump(mode="json")
+_ALL_FIELDS = frozenset(FIELDS)
+_NEVER_SET = frozenset({"proxy_port", "authz"})
+_ADAPTERS: dict[str, TypeAdapter[Any]] = {
+    name: TypeAdapter(cast(Any, Annotated).__class_getitem__((field.annotation, field)))
+    for name, field in ContainerSpec.model_fields.items()
+    if name in _ALL_FIELDS
+}
 
 SURFACE = Surface(
     kind=KIND,
     prepare=prepare,
     present=present,
+    foresee=foresee,
     first_status=_FRESH,
     statuses=tuple(Status),
     # in these the workflow waits, so a deletion that it has seen is in the memo already

@@ -41,12 +41,17 @@ def router() -> APIRouter:
     async def platforms(uses: Uses, _: Reader) -> dict[str, Any]:
         """Every platform: whether it is usable now, and if not, why and what to do."""
         reports = await uses.reports.all()
-        served = {report.platform for report in reports if report.configured}
         rows = [_shown(report) for report in reports if report.configured]
-        rows += [_unconfigured(kind) for kind in KNOWN if kind not in served]
+        rows += unconfigured(reports)
         return {"platforms": sorted(rows, key=lambda row: KNOWN.index(ids.platform_type(row["platform"])))}
 
     return routes
+
+
+def unconfigured(reports: list[PlatformReport]) -> list[dict[str, Any]]:
+    """The platforms that no worker serves, and what would make each usable."""
+    served = {report.platform for report in reports if report.configured}
+    return [_unconfigured(kind) for kind in KNOWN if kind not in served]
 
 
 def _shown(report: PlatformReport) -> dict[str, Any]:

@@ -75,6 +75,7 @@ class Surface:
     written: Callable[[Services, "Target"], Awaitable[dict[str, Any]]] | None = (
         None  # the spec as a PATCH starts from it
     )
+    foresee: Callable[[Asked], Awaitable[dict[str, Any]]] | None = None  # what a dry run tells beyond the outcome
 
 
 @dataclass(frozen=True)
@@ -148,10 +149,15 @@ def _add_collection(routes: APIRouter, surface: Surface) -> None:
         uses: Uses,
         access: Creator,
         idempotency_key: Annotated[str | None, Header()] = None,
+        dry_run: Annotated[bool, Query(description="Check everything, create nothing, say what would be.")] = False,
     ) -> JSONResponse:
         """Create it; the same spec again gives the same one, another spec under a living name is 409."""
         spec = check(kind.model, await read_object(request))
-        created, notices = await _create(surface, Creation(uses, access, spec, idempotency_key))
+        creation = Creation(uses, access, spec, idempotency_key)
+        if dry_run:
+            foreseen, notices = await _foresee(surface, creation)
+            return with_notices(JSONResponse(foreseen), notices)
+        created, notices = await _create(surface, creation)
         role = access.role_in(created.row.metadata.owner) or "viewer"
         code = 202 if created.outcome == "next" else 200
         shown = surface.present(created.row, role)
@@ -186,6 +192,15 @@ async def _create(surface: Surface, creation: Creation) -> tuple[Created, list[s
     notice = await first_use(creation.uses, creation.access, made.new.address.organization)
     created = await creation.uses.store.create(made.new, made.version)
     return created, [notice, *made.notices] if notice else made.notices
+
+
+async def _foresee(surface: Surface, creation: Creation) -> tuple[dict[str, Any], list[str]]:
+    """Check everything, and tell what creating would come to."""
+    made = await plan(surface, creation)
+    outcome = await creation.uses.store.foresee(made.new, made.version)
+    shown = surface.present(made.new.row, creation.access.role_in(made.new.address.organization) or "viewer")
+    more = await surface.foresee(made.asked) if surface.foresee else {}
+    return {"outcome": outcome, "resource": shown, **more}, made.notices
 
 
 @dataclass(frozen=True)

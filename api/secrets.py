@@ -30,6 +30,7 @@ def present(row: Row, _: Role) -> dict[str, Any]:
         "kind": KIND.name,
         "metadata": metadata(row),
         "value": None,
+        "expires_at": None,
         "status": {**SecretStatus().model_dump(mode="json"), **row.status},
     }
 

@@ -24,6 +24,8 @@ from api.problems import NO_WORKER, translated
 from nebulous import ids, temporal
 from nebulous.errors import Conflict, NotFound, Unavailable
 from nebulous.ids import Address
+from nebulous.models import kinds
+from nebulous.models.containers import FINAL
 from nebulous.models.resources import Metadata, Row
 
 log = logging.getLogger(__name__)
@@ -208,6 +210,25 @@ class Store:
                 return Created(new.row, "new")
         raise Conflict(f"{named(new.address)} is being changed by others all the time", "try again")
 
+    async def foresee(self, new: New, resource_version: str | None = None) -> Literal["new", "same", "next"]:
+        """What `create` would come to; nothing is started or asked, so it is also said with no worker alive.
+
+        Raises:
+            Conflict: As `create` would.
+        """
+        found = await self.look(new.address)
+        if found is None or not found.open:
+            return "new"
+        row = found.row
+        check_version(row, resource_version)
+        status = str(row.status.get("status"))
+        if row.metadata.deleted_at is not None or status in FINAL:
+            return "next" if row.metadata.deleted_at is not None or row.rentals else "new"
+        comparable = kinds.find(new.address.kind).model.comparable
+        if comparable(row.spec) == comparable(new.shown_spec):
+            return "same"
+        raise _taken(new, f"it exists with another spec and is {status}")
+
     async def start(self, new: New) -> bool:
         """Begin the first life under a name; False when somebody else just did."""
         try:
@@ -253,11 +274,7 @@ class Store:
         if outcome == "past":
             raise Conflict(f"{named(new.address)}: {decision.get('message')}", "send the request under a new key")
         if outcome == "conflict":
-            raise Conflict(
-                f"{named(new.address)}: {decision.get('message') or 'it exists with another spec'}",
-                f"change it with `nebu apply`, delete it first (nebu delete {new.address.kind} {new.metadata.name}), "
-                "or choose another name",
-            )
+            raise _taken(new, str(decision.get("message") or "it exists with another spec"))
         if outcome == "next":
             return Created(announced(new, life), "next")
         begun = await self.await_life(new.address, life)
@@ -301,6 +318,14 @@ FRESH_EVENTS = 2  # started, first task scheduled: nothing else has been sent
 def named(address: Address) -> str:
     """How messages call a resource: `container 'foo' in namespace 'default' of 'local'`."""
     return f"{address.kind} {address.name!r} in namespace {address.namespace!r} of {address.organization!r}"
+
+
+def _taken(new: New, why: str) -> Conflict:
+    return Conflict(
+        f"{named(new.address)}: {why}",
+        f"change it with `nebu apply`, delete it first (nebu delete {new.address.kind} {new.metadata.name}), "
+        "or choose another name",
+    )
 
 
 def check_version(row: Row, expected: str | None) -> None:

@@ -301,6 +301,34 @@ class Api:
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
 
+    def foresee(self, plural: str, document: Json, owner: str | None = None) -> Json:
+        """What creating the document would come to: `outcome`, and for containers `offers` and what is `out`.
+
+        Raises:
+            NebulousError: What creating would raise.
+        """
+        return _decoded(self._send("POST", f"/v1/{plural}", {"owner": owner, "dry_run": "true"}, document))
+
+    def stats(self, place: Place) -> Json:
+        """What a running container uses.
+
+        Raises:
+            Conflict: Nothing runs.
+        """
+        return self.read(f"{place.path}/stats", owner=place.owner)
+
+    def glance(self, path: str, limit_s: float, **query: Any) -> Any:  # noqa: ANN401 - any JSON
+        """GET a path once, with no patience: for what nobody should wait for.
+
+        Raises:
+            NebulousError: There is no answer within the limit, or a refusal.
+        """
+        try:
+            reply = self._http.get(path, params=_given(query), timeout=limit_s)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        return _decoded(self._checked(reply))
+
     def _send(self, method: str, path: str, query: Json, body: Json | None = None) -> httpx.Response:
         """One request, repeated with the same key while the server is out of reach or says 503.
 

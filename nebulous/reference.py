@@ -172,7 +172,7 @@ def _type(annotation: Any) -> str:  # noqa: ANN401 - a type expression
 
 
 def main(arguments: list[str]) -> int:
-    """Write both pages into the folder named on the command line."""
+    """Write all pages into the folder named on the command line."""
     if len(arguments) != 1:
         print("usage: python -m nebulous.reference FOLDER", file=sys.stderr)  # noqa: T201 - a command
         return 2
@@ -183,7 +183,9 @@ def main(arguments: list[str]) -> int:
 
 def pages() -> dict[str, str]:
     """The generated pages by file name."""
-    return {"fields.md": fields(), "settings.md": settings()}
+    from nebulous.cli import manual
+
+    return {"cli.md": manual.page(), "fields.md": fields(), "settings.md": settings()}
 
 
 if __name__ == "__main__":

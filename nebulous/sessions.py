@@ -47,9 +47,11 @@ class SessionRequest(Record):
     """What a reader asks of the worker that serves a platform's queue."""
 
     id: str = Field(default_factory=ids.new_id)
-    #: tail: only say, in `hello`, where the last lines begin; stat: one chunk, JSON; read, write: a tar archive
-    kind: Literal["logs", "tail", "exec", "stat", "read", "write"] = "logs"
-    key: str  # the rental's
+    #: tail: only say, in `hello`, where the last lines begin; stat: one chunk, JSON; read, write: a tar archive;
+    #: offers, stats: one answer, as JSON
+    kind: Literal["logs", "tail", "exec", "stat", "read", "write", "offers", "stats"] = "logs"
+    key: str = ""  # the rental's; offers have none
+    ask: dict[str, Any] = {}  # of offers: what they must satisfy
     follow: bool = False
     offset: int = 0  # bytes to leave out
     tail: int = 0  # lines
@@ -254,6 +256,17 @@ class Session:
             await end(self._renewal)
         with contextlib.suppress(RedisError):
             await self._redis.delete(self._request.lease, self._request.stream, self._request.inbox)
+
+
+async def answer(redis: Redis, queue: str, request: SessionRequest) -> Any:  # noqa: ANN401 - any JSON
+    """Ask a queue's worker something that has one answer.
+
+    Raises:
+        Unavailable: No worker took the request in time, or Redis does not answer.
+        NebulousError: What the platform said.
+    """
+    async with Session(redis, queue, request) as session:
+        return json.loads(b"".join([chunk.data async for chunk in session.chunks()]))
 
 
 def _chunk(fields: dict[bytes, bytes]) -> Chunk:

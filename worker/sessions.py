@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -19,9 +20,10 @@ from redis.exceptions import RedisError
 from activities.platforms.base import Platform
 from nebulous.errors import NebulousError, NotFound, RateLimited, Unavailable
 from nebulous.models.platforms import Instance
-from nebulous.sessions import Relay, SessionRequest, requests_key
+from nebulous.sessions import CHUNK_BYTES, Hello, Relay, SessionRequest, requests_key
 from nebulous.tasks import end
 from worker import session_exec, session_files, session_logs
+from worker.answers import ANSWERS
 from worker.session_task import Task
 
 log = logging.getLogger(__name__)
@@ -102,17 +104,28 @@ class SessionRelay:
         try:
             if len(self._running) > SESSIONS_AT_ONCE:
                 raise RateLimited(f"{SESSIONS_AT_ONCE} sessions are open on this worker", "close some, or try again")
-            task = Task(self._platform, await self._instance(request.key), relay, request)
-            exit_code = await KINDS[request.kind](task)
+            exit_code = await self._relay(relay, request)
         except NebulousError as error:
             await relay.fail(error)
         except (RedisError, asyncio.CancelledError):
             raise
         except Exception as error:
-            await relay.fail(Unavailable(f"the worker could not do this: {error}", "its own log says more"))
+            await relay.fail(Unavailable(f"the worker could not do this ({request.kind}): {error}", "see its log"))
             raise
         else:
             await relay.end(exit_code)
+
+    async def _relay(self, relay: Relay, request: SessionRequest) -> int | None:
+        if request.kind in ANSWERS:
+            return await self._relay_answer(relay, request)
+        return await KINDS[request.kind](Task(self._platform, await self._instance(request.key), relay, request))
+
+    async def _relay_answer(self, relay: Relay, request: SessionRequest) -> None:
+        """Greet first, so that a platform may take longer than a worker may to show that it is there."""
+        await relay.hello(Hello(0))
+        said = json.dumps(await ANSWERS[request.kind](self._platform, request)).encode()
+        for at in range(0, len(said), CHUNK_BYTES):
+            await relay.send(said[at : at + CHUNK_BYTES])
 
     async def _instance(self, key: str) -> Instance:
         found = await self._platform.find(key)

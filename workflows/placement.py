@@ -52,14 +52,15 @@ async def find_offers(life: Entity[Any], spec: ContainerSpec, labels: Labels | N
         return Found(problem=f"{placement.type}: {placement}", rejected=placement.isa(Rejected))
     problems = [Failure("Unavailable", reason) for reason in placement.unusable]
     for tier in placement.tiers:
-        offers, refused = await _ask(life, tier, _request(spec, labels))
+        offers, refused = await _ask(life, tier, wanted(spec, labels))
         if offers:
             return Found(offers=offers[:OFFERS_TRIED_AT_MOST], why=placement.why)
         problems += refused
-    return _nothing(placement, problems, spec.max_usd_per_hour)
+    return nothing(placement, problems, spec.max_usd_per_hour)
 
 
-def _request(spec: ContainerSpec, labels: Labels | None) -> OffersRequest:
+def wanted(spec: ContainerSpec, labels: Labels | None) -> OffersRequest:
+    """What an offer must satisfy for this spec."""
     return OffersRequest(
         accelerators=spec.accelerators or [],
         spot=bool(spec.spot),
@@ -85,7 +86,12 @@ async def _ask(
         )
     )
     offers = [offer for answer in answers if not isinstance(answer, Failure) for offer in answer]
-    return sorted(offers, key=_preference), [answer for answer in answers if isinstance(answer, Failure)]
+    return ranked(offers), [answer for answer in answers if isinstance(answer, Failure)]
+
+
+def ranked(offers: list[Offer]) -> list[Offer]:
+    """The order in which offers are tried; `nebu get offers` shows the same."""
+    return sorted(offers, key=_preference)
 
 
 def _preference(offer: Offer) -> tuple[int, bool, float]:
@@ -93,7 +99,8 @@ def _preference(offer: Offer) -> tuple[int, bool, float]:
     return offer.rank, offer.usd_per_hour is None, offer.usd_per_hour or 0.0
 
 
-def _nothing(placement: Placement, problems: list[Failure], most: float | None) -> Found:
+def nothing(placement: Placement, problems: list[Failure], most: float | None) -> Found:
+    """Why there is no offer, and whether there can never be one."""
     asked = any(placement.tiers)
     if not asked and not problems:
         return Found(problem="NoCapacity: no platform is configured; see `nebu get platforms`")

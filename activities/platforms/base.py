@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from nebulous.models.container_fields import HealthCheck
 from nebulous.models.containers import Launch
-from nebulous.models.platforms import Feature, Instance, Offer, PathStat
+from nebulous.models.platforms import Feature, Instance, Offer, PathStat, Usage
 
 #: Called with the words that `describe` shows while something long goes on, for example `pulling 42 %`.
 Progress = Callable[[str], None]
@@ -257,5 +257,18 @@ class Probes(Protocol):
 
         Raises:
             NotFound: The instance is gone. Unavailable: the platform, not the command, does not answer.
+        """
+        ...
+
+
+@runtime_checkable
+class Measures(Protocol):
+    """A platform that tells what a running command uses (Feature.STATS)."""
+
+    async def usage(self, instance: Instance) -> Usage:
+        """Measure now; may take a second or two.
+
+        Raises:
+            NotFound: The instance is gone. Conflict: no command runs in it.
         """
         ...

@@ -19,7 +19,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from activities.platforms.base import Ask, Command, Progress, Size, Verdict
-from activities.runtimes import docker_config, docker_exec, docker_files, docker_gpus
+from activities.runtimes import docker_config, docker_exec, docker_files, docker_gpus, docker_usage, gpu_usage
 from activities.runtimes.docker import DockerRuntime, Login
 from activities.runtimes.docker_engine import Engine, part
 from activities.runtimes.docker_exec import DockerExecution
@@ -29,7 +29,7 @@ from nebulous.errors import AuthFailed, Conflict, ImageNotFound, NotFound, OutOf
 from nebulous.ids import TAG_GPUS, TAG_ID, TAG_INSTALL, TAG_KEY
 from nebulous.models.container_fields import HealthCheck
 from nebulous.models.containers import Launch
-from nebulous.models.platforms import Feature, Instance, InstanceState, Offer, PathStat
+from nebulous.models.platforms import Feature, Instance, InstanceState, Offer, PathStat, Usage
 
 #: How long a listing believes that an exited container has not been started and ended again unseen.
 ENDED_FRESH_S = 60.0
@@ -51,7 +51,7 @@ class DockerPlatform:
     """The containers of one Engine, free of charge; implements `Platform` and every extra of `base.py`."""
 
     type = "docker"
-    features = frozenset({Feature.PULL_FIRST, Feature.LOGS, Feature.WATCH, Feature.EXEC, Feature.FILES})
+    features = frozenset({Feature.PULL_FIRST, Feature.LOGS, Feature.WATCH, Feature.EXEC, Feature.FILES, Feature.STATS})
     simulated = False
     busy_interval = 5.0  # exits are pushed; listing is the safety net, and cheap
     idle_interval = 30.0
@@ -222,6 +222,16 @@ class DockerPlatform:
     async def probe(self, instance: Instance, check: HealthCheck, command: Command) -> Verdict:
         """Check once; a command runs in the container and with its environment."""
         return await self._probes.probe(await self._inspect(instance), check)
+
+    async def usage(self, instance: Instance) -> Usage:
+        """Read the Engine's numbers, and the driver's about the GPUs that the container holds."""
+        seen = await self._inspect(instance)
+        used = docker_usage.read(await self._runtime.stats(instance.id)) if seen["State"]["Running"] else None
+        if used is None:
+            raise Conflict(f"no command runs in {instance.id[:12]!r}")
+        held = str(part(seen["Config"], "Labels").get(TAG_GPUS) or "")
+        indexes = {int(index) for index in held.split(",") if index}
+        return used.model_copy(update={"accelerators": await gpu_usage.with_indexes(indexes)})
 
     async def close(self) -> None:
         """Let go of connections."""

@@ -19,15 +19,15 @@ from activities.platforms import local_files
 from activities.platforms.base import Ask, Command, Progress, Size, Verdict
 from activities.platforms.local_folder import CHUNK_BYTES, KEY, Folder, now, seek_tail, store_id, unusable
 from activities.platforms.local_gpus import installed
-from activities.runtimes import http_probe, process
+from activities.runtimes import gpu_usage, http_probe, process, process_usage
 from activities.runtimes.executions import LocalExecution, executing
 from nebulous import catalog
-from nebulous.errors import NotFound, Rejected, Unavailable
+from nebulous.errors import Conflict, NotFound, Rejected, Unavailable
 from nebulous.models.container_fields import HealthCheck
 from nebulous.models.containers import Launch
-from nebulous.models.platforms import Feature, Instance, InstanceState, Offer, PathStat
+from nebulous.models.platforms import Feature, Instance, InstanceState, Offer, PathStat, Usage
 
-FEATURES = frozenset({Feature.LOGS, Feature.NO_IMAGE, Feature.EXEC, Feature.FILES})
+FEATURES = frozenset({Feature.LOGS, Feature.NO_IMAGE, Feature.EXEC, Feature.FILES, Feature.STATS})
 FOLLOW_EVERY_S = 0.1
 OVER = frozenset({InstanceState.EXITED, InstanceState.PREEMPTED, InstanceState.DELETING})
 DELETE_ROUNDS = 5
@@ -202,6 +202,21 @@ class LocalPlatform:
             return Verdict(True)
         why = f"did not end within {check.timeout}" if code is None else f"ended with {code}"
         return Verdict(False, f"its command {why}{f': {words}' if words else ''}")
+
+    async def usage(self, instance: Instance) -> Usage:
+        """Measure the latest run's processes; nothing limits them but the machine."""
+        folder = await self._folder_of(instance)
+        runs = await asyncio.to_thread(folder.runs)
+        if not runs or (await asyncio.to_thread(process.look, runs[-1])).phase is not process.Phase.RUNNING:
+            raise Conflict(f"no command runs in {instance.id!r}")
+        used = await process_usage.measure(runs[-1])
+        return Usage(
+            at=now(),
+            cpu_percent=used.cpu_percent,
+            memory_bytes=used.memory_bytes,
+            memory_limit_bytes=used.memory_limit_bytes,
+            accelerators=await gpu_usage.of_processes(used.pids),
+        )
 
     async def close(self) -> None:
         """There is nothing to let go of."""

@@ -43,7 +43,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from activities.platforms import sim_script
+from activities.platforms import sim_script, sim_usage
 from activities.platforms.base import Ask, Command, Progress, Size, Verdict
 from activities.platforms.sim_exec import SimExecution
 from activities.platforms.sim_instances import LONGEST_SHOWN, Rented
@@ -53,7 +53,7 @@ from nebulous import ids
 from nebulous.errors import BY_TYPE, Conflict, NebulousError, NotFound, QuotaExceeded, Unavailable
 from nebulous.models.container_fields import HealthCheck, PublicPort
 from nebulous.models.containers import Launch, shown_command
-from nebulous.models.platforms import Instance, InstanceState, Offer
+from nebulous.models.platforms import Instance, InstanceState, Offer, Usage
 from nebulous.settings import SimSettings
 
 FOLLOW_EVERY_S = 0.1
@@ -179,6 +179,14 @@ class SimPlatform:
         ok = bool(rented.runs) and rented.runs[-1].healthy(now)
         return Verdict(ok, "" if ok else f"simulated: {check} says no")
 
+    async def usage(self, instance: Instance) -> Usage:
+        """Pretend numbers, the same for everybody who asks at the same time."""
+        rented = await self._call(self._world.get, self.account, instance.id)
+        now = self._clock()
+        if rented.state(now) != InstanceState.RUNNING:
+            raise Conflict(f"no command runs in {instance.id!r}")
+        return sim_usage.usage(rented, now)
+
     async def close(self) -> None:
         """Let go of the file."""
         await asyncio.to_thread(self._world.close)
@@ -218,6 +226,8 @@ class SimPlatform:
             region=offer.region,
             zone=offer.zone,
             instance_type=offer.instance_type,
+            accelerator=offer.accelerator,
+            accelerator_count=offer.accelerator_count,
             shown=(f"{what} in {spec.image}" if spec.image else what)[:LONGEST_SHOWN],
             script=script,
             ports=[PublicPort(port=port.port, protocol=port.transport) for port in spec.ports or [] if port.public],

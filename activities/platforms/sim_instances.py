@@ -64,6 +64,8 @@ class Rented(Record):
     region: str
     zone: str
     instance_type: str
+    accelerator: str | None = None
+    accelerator_count: int = 0
     shown: str  # the command, for the log
     ports: list[PublicPort] = []  # that are opened to the world
     script: Script

@@ -17,7 +17,7 @@ from nebulous.errors import OutOfCapacity, Rejected
 from nebulous.models.platforms import Feature, Offer
 from nebulous.settings import SimSettings
 
-FEATURES = frozenset({Feature.LOGS, Feature.SPOT, Feature.EXEC})
+FEATURES = frozenset({Feature.LOGS, Feature.SPOT, Feature.EXEC, Feature.STATS})
 MOST_OFFERS = 24
 FEWEST_OF_EACH = 4
 SPOT_SHARE = 0.4

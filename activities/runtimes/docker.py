@@ -138,6 +138,10 @@ class DockerRuntime:
             seen["State"][docker_config.WRONG_MACHINE] = words
         return seen
 
+    async def stats(self, container: str) -> Mapping[str, Any]:
+        """What it uses; the Engine looks twice, which takes it a second or two."""
+        return await self.engine.get(f"containers/{container}/stats", {"stream": "false"})
+
     async def start(self, container: str, seen: Mapping[str, Any]) -> None:
         """Start the command; a running one stays as it is.
 

@@ -177,6 +177,19 @@ async def kill(run: Path) -> None:
         await asyncio.sleep(POLL_S)
 
 
+def members(run: Path) -> set[int]:
+    """The processes of a run that live now, those that left its process group included. Blocking, brief."""
+    found: set[int] = set()
+    started, keeper = _read(run, "started"), _read(run, "supervisor")
+    if started and _alive(started):
+        found.add(int(started["pid"]))
+    for record in (keeper, started):
+        if record and _alive(record):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found |= {child.pid for child in psutil.Process(record["pid"]).children(recursive=True)}
+    return found
+
+
 async def _ended(run: Path, within_s: float) -> bool:
     limit = time.monotonic() + within_s
     while time.monotonic() < limit:

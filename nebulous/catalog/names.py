@@ -34,6 +34,11 @@ class Names:
         self._ids = {folded(spelling): name for name, row in accelerators.items() for spelling in _ids(row)}
         self._shown = {folded(name): name for name in (*families, *accelerators)}
 
+    @property
+    def spoken(self) -> list[str]:
+        """Every family and every member, as they are written."""
+        return sorted(self._shown.values())
+
     def also(self, name: str) -> list[str]:
         """List other names of a member: its aliases, and its family if that has more members."""
         family = [self._shown[key] for key, members in self._families.items() if name in members]

@@ -90,9 +90,11 @@ def each_of(chosen: Iterable[Chosen], lookup: Lookup, action: Callable[[Chosen],
         except NotFound as error:
             if each.listed:  # it went away meanwhile
                 continue
-            code = code or failures.report(lookup.missing(each.target) if not lookup.namespace else error)
+            failed = failures.report(lookup.missing(each.target) if not lookup.namespace else error)
+            code = code or failed
         except NebulousError as error:
-            code = code or failures.report(error)
+            failed = failures.report(error)
+            code = code or failed
     return code
 
 

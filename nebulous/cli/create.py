@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nebulous.cli import failures, options
+from nebulous.cli.afterwards import After, afterwards
 from nebulous.cli.drafts import Draft, Identity, drafts_of, explain, kind_and_name, secret
 from nebulous.cli.failures import UsageError
 from nebulous.cli.flags import ContainerFlags, spread
 from nebulous.cli.lookup import Lookup, connect
 from nebulous.cli.screen import emit, note
-from nebulous.client import Created, Json
+from nebulous.client import Created
 from nebulous.errors import NebulousError, Unauthenticated, Unavailable
-from nebulous.models.kinds import Kind
 
 
 @spread
@@ -32,6 +31,10 @@ def command(
     ] = False,
     until: Annotated[str | None, typer.Option("--for", metavar="STATUS", help="Wait for this status.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Print the logs; end with the command's exit code.")] = False,
+    remove: Annotated[
+        bool, typer.Option("--rm", help="Delete it when it has ended; Ctrl-C then stops and deletes it.")
+    ] = False,
+    dry_run: options.DryRun = False,
     owner: options.Owner = None,
 ) -> int:
     """Create resources: `nebu create container --image … --cmd …`, `nebu create -f FILE`, `nebu create secret NAME`."""
@@ -46,30 +49,50 @@ def command(
         raise UsageError("--value belongs to a secret: nebu create secret NAME --value VALUE")
     else:
         drafts = drafts_of(kind, identity, flags, file)
-    if (wait or until or follow) and (len(drafts) > 1 or drafts[0].kind.name != "Container"):
-        raise UsageError("--wait, --for and --follow go with one container")
-    return _create(lookup, drafts, After(wait, until, follow))
+    after = After(wait, until, follow, remove)
+    if after.anything and (len(drafts) > 1 or drafts[0].kind.name != "Container"):
+        raise UsageError("--wait, --for, --follow and --rm go with one container")
+    after.check()
+    return foresee(lookup, drafts) if dry_run else _create(lookup, drafts, after)
 
 
-@dataclass(frozen=True)
-class After:
-    """What to do once it is created."""
+def foresee(lookup: Lookup, drafts: list[Draft]) -> int:
+    """Say what creating would come to, of each; the exit code is the one that creating would have."""
+    from nebulous.cli.keys import with_local_keys
 
-    wait: bool
-    until: str | None
-    follow: bool
+    code = 0
+    for draft in drafts:
+        try:
+            data, owner = with_local_keys(draft.data), lookup.owner or lookup.context.organization
+            foreseen = lookup.api.foresee(draft.kind.plural, data, owner)
+        except NebulousError as error:
+            explain(error, draft)
+            code = code or (failures.FAILED if len(drafts) > 1 else failures.exit_code(error))
+            continue
+        name = foreseen["resource"]["metadata"]["name"]
+        shown = name if (draft.data.get("metadata") or {}).get("name") else "a made-up name"
+        emit(f"{draft.kind.id}/{shown} {_OUTCOMES[foreseen['outcome']]} (dry run)")
+        if "offers" in foreseen:
+            from nebulous.cli.offers import SHOWN, show_foreseen
+
+            show_foreseen(foreseen, most=SHOWN)
+    return code
+
+
+_OUTCOMES = {
+    "new": "would be created",
+    "same": "is there just so: nothing would change",
+    "next": "would be created once what has the name is proven gone",
+}
 
 
 def _create(lookup: Lookup, drafts: list[Draft], after: After) -> int:
     """Create one after the other; a line for each that is there, and for each that is not."""
-    if after.until:
-        from nebulous.cli.wait import check
-
-        check(after.until)
     code, made = 0, None
     for position, draft in enumerate(drafts):
         try:
-            made = _one(lookup, draft)
+            made = create(lookup, draft)
+            emit(f"{draft.kind.id}/{made.resource['metadata']['name']} {'unchanged' if made.unchanged else 'created'}")
         except NebulousError as error:
             code = code or failures.FAILED if len(drafts) > 1 else failures.exit_code(error)
             explain(error, draft)
@@ -81,32 +104,15 @@ def _create(lookup: Lookup, drafts: list[Draft], after: After) -> int:
                 return failures.exit_code(error)
     if code or made is None:
         return code
-    return _afterwards(lookup, drafts[0].kind, made.resource, after) if len(drafts) == 1 else 0
+    return afterwards(lookup, drafts[0].kind, made, after) if len(drafts) == 1 else 0
 
 
-def _one(lookup: Lookup, draft: Draft) -> Created:
+def create(lookup: Lookup, draft: Draft) -> Created:
+    """Create one."""
     from nebulous.cli.keys import with_local_keys
 
-    made = lookup.api.create(
-        draft.kind.plural, with_local_keys(draft.data), lookup.owner or lookup.context.organization
-    )
-    metadata = made.resource["metadata"]
-    emit(f"{draft.kind.id}/{metadata['name']} {'unchanged' if made.unchanged else 'created'}")
-    return made
-
-
-def _afterwards(lookup: Lookup, kind: Kind, row: Json, after: After) -> int:
-    place, life = lookup.place_of(kind, row), row["metadata"]["id"]
-    if after.follow:
-        from nebulous.cli.logs import follow_log
-
-        return follow_log(lookup, place, life, {})
-    if after.wait or after.until:
-        from nebulous.cli.wait import FINISHED, check, wait
-
-        usual = "running" if row.get("restart") == "Always" else FINISHED
-        return wait(lookup, place, life, check(after.until or usual))
-    return 0
+    data = with_local_keys(draft.data)
+    return lookup.api.create(draft.kind.plural, data, lookup.owner or lookup.context.organization)
 
 
 def _is_document(file: Path) -> bool:

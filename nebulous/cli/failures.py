@@ -20,6 +20,20 @@ UNREACHABLE = 5
 DETACHED = 130
 BROKEN_PIPE = 141  # as a program ends that SIGPIPE kills
 
+#: For docs/cli.md.
+MEANINGS: dict[int, str] = {
+    0: "good",
+    FAILED: "the operation failed; of `wait` and `create --wait`: the container did not end well",
+    USAGE: "the command was not written as it should be; nothing was done",
+    NOT_FOUND: "it does not exist",
+    REFUSED: "refused: who you are (`nebu login`), or what you may",
+    UNREACHABLE: "the server is out of reach; the message says what to do",
+    DETACHED: "left with Ctrl-C; what was begun goes on (with `--rm`: was stopped and deleted)",
+    BROKEN_PIPE: "the reader of the output left",
+}
+#: These pass on what the command itself ended with, 0 to 255.
+OWN_CODE = ("run", "logs -f", "create --follow")
+
 _CODES: tuple[tuple[type[NebulousError], int], ...] = (
     (NotFound, NOT_FOUND),
     (Unauthenticated, REFUSED),

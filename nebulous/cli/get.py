@@ -16,11 +16,13 @@ from nebulous.client import Json
 from nebulous.errors import NebulousError
 from nebulous.models.kinds import Kind
 
+OFFERS = ("offers", "offer")
+
 Output = Literal["table", "wide", "json", "yaml", "name"]
 
 
 def command(
-    what: Annotated[str, typer.Argument(metavar="KIND", help="A kind, or accelerators, or platforms.")],
+    what: Annotated[str, typer.Argument(metavar="KIND", help="A kind, or accelerators, platforms, offers.")],
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]", show_default=False)] = None,
     output: Annotated[Output, typer.Option("-o", "--output", help="How to print it.")] = "table",
     namespace: options.Namespace = None,
@@ -29,7 +31,15 @@ def command(
     owner: options.Owner = None,
     status: Annotated[str | None, typer.Option("--status", help="Only those of this status.")] = None,
     queue: Annotated[str | None, typer.Option("--queue", help="Only those of this queue.")] = None,
-    platform: Annotated[str | None, typer.Option("--platform", help="Accelerators of this platform only.")] = None,
+    platform: Annotated[
+        str | None, typer.Option("--platform", help="Accelerators, or offers, of this platform only.")
+    ] = None,
+    accelerators: Annotated[
+        list[str] | None, typer.Option("--accelerators", metavar="N:NAME", help="Offers with these; repeat.")
+    ] = None,
+    spot: Annotated[bool, typer.Option("--spot", help="Offers that the cloud may take back.")] = False,
+    regions: Annotated[list[str] | None, typer.Option("--region", help="Offers only there; repeat.")] = None,
+    max_price: Annotated[float | None, typer.Option("--max-price", help="Offers up to this, USD per hour.")] = None,
     ip: Annotated[bool, typer.Option("--ip", help="Print the address of one container.")] = False,
     watch: Annotated[bool, typer.Option("-w", "--watch", help="Then a line for each change, until Ctrl-C.")] = False,
     watch_only: Annotated[bool, typer.Option("--watch-only", help="Likewise, without what is there now.")] = False,
@@ -42,8 +52,14 @@ def command(
             raise UsageError("-w goes with -n, -l and --owner: not with --ip, --status, --queue or --platform")
         watching.command(what, names, output, namespace, everywhere, labels, owner, watch_only)
         return
-    from nebulous.cli import catalog
+    from nebulous.cli import catalog, offers
 
+    asked = {"accelerators": accelerators, "spot": spot or None, "regions": regions, "max_price": max_price}
+    if what.lower() in OFFERS:
+        offers.show(connect().api, {**asked, "platform": platform}, output)
+        return
+    if any(asked.values()):
+        raise UsageError("--accelerators, --spot, --region and --max-price go with `nebu get offers`")
     if what.lower() in catalog.TABLES:
         catalog.show(catalog.TABLES[what.lower()], connect().api, platform, output)
         return

@@ -41,8 +41,8 @@ def command(
     return 0
 
 
-def follow_log(lookup: Lookup, place: Place, life: str | None, start: Json) -> int:
-    """Pass the log on until the command ends; return its exit code.
+def follow_log(lookup: Lookup, place: Place, life: str | None, start: Json, farewell: str | None = None) -> int:
+    """Pass the log on until the command ends; return its exit code. Ctrl-C says `farewell`, or how to come back.
 
     Raises:
         Unreachable: The server stayed away; the hint goes on at the same byte.
@@ -57,7 +57,7 @@ def follow_log(lookup: Lookup, place: Place, life: str | None, start: Json) -> i
         at = f" --offset {log.offset}" if log.offset is not None else ""
         raise Unreachable(f"the log broke off: {error.message}", f"go on with: nebu logs -f {name}{at}") from error
     except KeyboardInterrupt:
-        note(f"detached; come back with: nebu logs -f {name} --tail 20")
+        note(farewell or f"detached; come back with: nebu logs -f {name} --tail 20, or end it with: nebu stop {name}")
         return failures.DETACHED
     return _code(log.end or {})
 

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -26,6 +26,7 @@ EPILOG = "Begin with `nebu serve`, then: nebu create container --name hello --cm
 #: section -> verb -> what the list of verbs says of it; the module has the verb's name.
 VERBS: dict[str, dict[str, str]] = {
     "Work with resources": {
+        "run": "Create, print what it writes, and end with its exit code.",
         "create": "Create from flags, or from a file with -f.",
         "apply": "Make what exists what a file says: in place, or by a new life; asks first.",
         "diff": "What apply would change; exit code 0: nothing, 1: something.",
@@ -36,6 +37,7 @@ VERBS: dict[str, dict[str, str]] = {
         "cp": "Copy files and folders into and out of a container.",
         "events": "Print what happened.",
         "watch": "Print what there is, then a line for each change, until Ctrl-C; as get -w.",
+        "top": "What running containers use; -w again and again.",
         "wait": "Wait until it has finished, or for a status.",
         "stop": "End the command and give the machine back; the row and the logs stay.",
         "start": "Run a stopped or finished one again.",
@@ -99,6 +101,8 @@ class Verbs(TyperGroup):
 
 def main(argv: list[str] | None = None) -> None:
     """Run `nebu`; ends the process."""
+    if shell := os.environ.get("_NEBU_COMPLETE"):  # a script of `nebu completion` asks
+        _complete(shell)
     words = passing.marked(list(sys.argv[1:] if argv is None else argv))
     own = words[: words.index("--")] if "--" in words else words
     if "--debug" in own:  # people add it at the end of the line that failed, where a group takes no option
@@ -107,12 +111,24 @@ def main(argv: list[str] | None = None) -> None:
     run(words)
 
 
+def _complete(shell: str) -> NoReturn:
+    from nebulous.cli import completing
+
+    environment = os.environ
+    found = completing.answer(shell, environment.get("COMP_LINE", ""), environment.get("COMP_WORDBREAKS", ""))
+    try:
+        print(found, flush=True)
+    except BrokenPipeError:
+        failures.silence()
+    sys.exit(0)
+
+
 def run(words: list[str]) -> None:
     """Run one command line; ends the process."""
     application = typer.Typer(
         name="nebu",
         cls=Verbs,
-        add_completion="_NEBU_COMPLETE" in os.environ,  # a shell asks; else it would only add flags to the help
+        add_completion=False,
         rich_markup_mode=None,
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -159,11 +175,12 @@ def _load(verb: str) -> Any:  # noqa: ANN401 - a command, whose type has moved b
     if verb in VERBS[SERVER]:
         from nebulous.cli.server import command
 
-        functions = {verb: command(verb)}
+        functions, settings = {verb: command(verb)}, None
     else:
         module = importlib.import_module(f"nebulous.cli.{verb}")
         kind = getattr(module, "CLASS", None)
         functions = getattr(module, "commands", None) or {verb: module.command}
+        settings = getattr(module, "settings", None)  # of the command's own parser
     application = typer.Typer(
         name=verb,
         add_completion=False,
@@ -173,9 +190,12 @@ def _load(verb: str) -> Any:  # noqa: ANN401 - a command, whose type has moved b
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     for name, function in functions.items():
-        application.command(name, cls=kind)(ending(function))
+        application.command(name, cls=kind, context_settings=settings)(ending(function))
     loaded = typer.main.get_command(application)
     loaded.help = loaded.help or _summary(verb)
+    from nebulous.cli.examples import epilog
+
+    loaded.epilog = loaded.epilog or epilog(verb)
     return loaded
 
 

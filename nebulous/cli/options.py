@@ -16,6 +16,9 @@ Names = Annotated[
 OneName = Annotated[
     list[str], typer.Argument(metavar="[KIND] NAME", help="NAME, KIND NAME or KIND/NAME.", show_default=False)
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check everything and show ranked offers; create nothing.", show_default=False)
+]
 All = Annotated[bool, typer.Option("--all", help="All of the kind, in every namespace unless -n is given.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 KindAndName = Annotated[list[str] | None, typer.Argument(metavar="[KIND] [NAME]", show_default=False)]

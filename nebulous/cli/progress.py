@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -26,7 +27,7 @@ class Progress:
         self._shown: dict[str, str] = {}
         self._live = sys.stderr.isatty()
         self._begun = time.monotonic()
-        self._open = False  # a line without its end stands on the terminal
+        self._line = ""  # stands on the terminal without its end, cut to its width
 
     def show(self, what: str, text: str) -> None:
         """Say it, if it is new."""
@@ -37,16 +38,27 @@ class Progress:
                 note(f"{what} {text}")
         if self._live:
             clock = durations.render(time.monotonic() - self._begun)
-            sys.stderr.write(f"\r\x1b[K{what} {text}  {clock}")
+            self._line = "".join(char if char.isprintable() else " " for char in f"{what} {text}  {clock}")
+            sys.stderr.write(f"\r\x1b[K{_cut(self._line, clock)}")  # what wrapped could not be written over
             sys.stderr.flush()
-            self._open = True
 
     def finish(self) -> None:
-        """End the line in force."""
-        if self._open:
-            sys.stderr.write("\n")
+        """End the line in force, whole: it is not written over any more."""
+        if self._line:
+            sys.stderr.write(f"\r\x1b[K{self._line}\n")
             sys.stderr.flush()
-            self._open = False
+            self._line = ""
+
+
+def _cut(line: str, clock: str) -> str:
+    """The line as wide as the terminal allows, its clock kept."""
+    try:
+        width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
+    except OSError:
+        width = 0
+    if not 0 < width < len(line):
+        return line
+    return f"{line[: max(0, width - len(clock) - 3)]}…  {clock}"
 
 
 @contextmanager

@@ -26,7 +26,10 @@ class Record(BaseModel):
 
 
 class Spec(BaseModel):
-    """What a person writes: unknown keys are errors, later upstream spellings are accepted as aliases."""
+    """What a person writes: unknown keys are errors, later upstream spellings are accepted as aliases.
+
+    Null is the same as leaving a field out: the published clients send every field that they know.
+    """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -35,10 +38,11 @@ class Spec(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _rename_aliases(cls, data: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever was written
-        if not isinstance(data, dict) or not cls.aliases:
+    def _read_spellings(cls, data: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever was written
+        if not isinstance(data, dict):
             return cast("object", data)
-        renamed = dict(cast("dict[str, Any]", data))
+        given = cast("dict[str, Any]", data)
+        renamed = {key: value for key, value in given.items() if value is not None or not cls._has_default(key)}
         for alias, name in cls.aliases.items():
             if alias not in renamed:
                 continue
@@ -48,6 +52,12 @@ class Spec(BaseModel):
             if renamed.get(name) is None:
                 renamed[name] = value
         return renamed
+
+    @classmethod
+    def _has_default(cls, name: str) -> bool:
+        """True for a field that is something even when nobody says what."""
+        field = cls.model_fields.get(name)
+        return field is not None and not field.is_required() and field.default is not None
 
     @classmethod
     def comparable(cls, stored: Mapping[str, Any]) -> dict[str, Any]:

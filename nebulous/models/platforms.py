@@ -21,6 +21,7 @@ class Feature(StrEnum):
     SPOT = "spot"
     EXEC = "exec"  # runs further commands beside the container's own
     FILES = "files"  # copies files in and out
+    STATS = "stats"  # tells what a running command uses
 
 
 class Offer(Record):
@@ -99,6 +100,27 @@ class PathStat(Record):
     size: int = 0
     mode: int = 0  # permission bits
     modified_at: int = 0  # unix seconds
+
+
+class AcceleratorUsage(Record):
+    """How busy one accelerator is; None is what nobody tells."""
+
+    index: int
+    name: str
+    percent: float | None = None
+    memory_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+
+
+class Usage(Record):
+    """What a running command uses at a moment."""
+
+    at: str  # RFC 3339
+    cpu_percent: float | None = None  # of one processor: two busy ones are 200
+    memory_bytes: int
+    memory_limit_bytes: int | None = None
+    accelerators: list[AcceleratorUsage] = []
+    simulated: bool = False
 
 
 class Rental(Record):

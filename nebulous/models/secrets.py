@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from nebulous.models.base import IN_PLACE, Record, Spec
 from nebulous.models.resources import MetadataRequest
@@ -24,6 +24,15 @@ class SecretSpec(Spec):
         description="The secret itself; write-only.",
         json_schema_extra={**IN_PLACE, "writeOnly": True},
     )
+
+    expires_at: int | None = Field(default=None, description="The original's field; accepted when null.")
+
+    @field_validator("expires_at")
+    @classmethod
+    def _not_enforced(cls, value: int | None) -> int | None:
+        if value is not None:
+            raise ValueError("is not enforced by this release, so it is not accepted; leave it out")
+        return value
 
     @classmethod
     def comparable(cls, stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -153,7 +153,8 @@ async def test_a_viewer_reads_and_changes_nothing(desk: Any, monkeypatch: Any) -
         elif route.endswith("/files"):  # what runs may have written secrets there
             assert reply.status_code == 403, (route, reply.text)
         else:
-            assert reply.status_code in {200, 404, 503} or "doctor" in route, (route, reply.text)
+            idle = {409} if route.endswith("/stats") else set()  # nothing runs that could be measured
+            assert reply.status_code in {200, 404, 503} | idle or "doctor" in route, (route, reply.text)
     assert (await desk.http.get("/v1/containers/default/foo")).json()["status"]["status"] == "defined"
 
 

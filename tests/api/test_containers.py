@@ -196,7 +196,8 @@ async def test_a_row_that_cannot_be_read_hides_no_other(desk: Any, until: Any) -
         rows = (await desk.http.get("/v1/containers")).json()["containers"]
         return sorted(row["metadata"]["name"] for row in rows)
 
-    await until(names, ["bare", "broken", "foo"])
+    await until(names, ["bare", "broken", "foo", "odd"])
+    assert (await desk.http.get("/v1/containers/default/odd")).json()["command"] is None
     assert (await desk.http.get("/v1/containers/default/bare")).json()["status"]["reason"] == "NotReadYet"
 
 

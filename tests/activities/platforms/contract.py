@@ -19,6 +19,7 @@ pretends overrides them.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -26,11 +27,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from activities.platforms.base import Ask, Command, Platform, Watches
+from activities.platforms.base import Ask, Command, Measures, Platform, Watches
 from nebulous import ids
-from nebulous.errors import NotFound, NotReady, Rejected
+from nebulous.errors import Conflict, NotFound, NotReady, Rejected
 from nebulous.models.containers import Launch
-from nebulous.models.platforms import Feature, Instance, InstanceState, Offer
+from nebulous.models.platforms import Feature, Instance, InstanceState, Offer, Usage
 from nebulous.models.resources import Metadata
 from tests.activities.platforms.contract_exec import ExecContract
 from tests.activities.platforms.contract_files import FilesContract
@@ -469,6 +470,46 @@ class PlatformContract(ExecContract, FilesContract, Renting):
             async for chunk in follower:
                 text += chunk
         assert text.decode() == await text_of(platform, started)
+
+    # --- use --------------------------------------------------------------------------------------
+
+    async def test_a_running_command_is_measured(self, platform: Platform, reopen: Reopen):
+        if Feature.STATS not in platform.features:
+            assert not isinstance(platform, Measures)
+            pytest.skip("it does not tell what a command uses")
+        assert isinstance(platform, Measures)
+        launch = self.says_and_stays("here")
+        started = await self.run(platform, launch)
+        await self.said(platform, started, "here")
+
+        async def busy() -> Usage | None:
+            used = await platform.usage(started)
+            return used if used.cpu_percent and used.memory_bytes else None
+
+        used = await until(busy, self.patience_s)
+        assert 0 < used.memory_bytes <= (used.memory_limit_bytes or used.memory_bytes)
+        assert used.cpu_percent <= 100 * (os.cpu_count() or 1) * 1.5
+        assert datetime.fromisoformat(used.at)
+        assert used.simulated == platform.simulated
+        other = reopen()
+        assert isinstance(other, Measures)
+        assert (await other.usage(started)).memory_bytes > 0
+        await other.close()
+
+    async def test_what_does_not_run_is_not_measured(self, platform: Platform):
+        if not isinstance(platform, Measures):
+            pytest.skip("it does not tell what a command uses")
+        launch = self.exits(3)
+        rented = await self.rent(platform, launch)
+        with pytest.raises(Conflict, match="no command runs"):
+            await platform.usage(rented)
+        await self.start(platform, rented, launch)
+        ended = await self.over(platform, launch.key)
+        with pytest.raises(Conflict, match="no command runs"):
+            await platform.usage(ended)
+        await self.gone(platform, launch.key)
+        with pytest.raises(NotFound):
+            await platform.usage(ended)
 
     # --- pushing ----------------------------------------------------------------------------------
 

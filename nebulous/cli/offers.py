@@ -1,0 +1,73 @@
+"""What could be rented now: the table of offers, and why everything else is out."""
+
+from __future__ import annotations
+
+from nebulous import durations
+from nebulous.cli.screen import emit, note, structured
+from nebulous.cli.tables import NOTHING, dollars, table
+from nebulous.client import Api, Json
+
+COLUMNS = ("PLATFORM", "REGION", "TYPE", "ACCELERATOR", "$/H", "PRICE FROM")
+WIDE = ("MARKET", "ACCOUNT", "PRICE AT")
+SHOWN = 10  # of the offers that `create --dry-run` prints; `nebu get offers` prints them all
+
+
+def show(api: Api, query: Json, output: str) -> None:
+    """Print what GET /v1/offers says."""
+    foreseen = api.read("/v1/offers", **query)
+    if output in {"json", "yaml"}:
+        emit(structured(foreseen, output))
+    elif output == "name":
+        for offer in foreseen["offers"]:
+            emit(str(offer["place"]))
+    else:
+        show_foreseen(foreseen, wide=output == "wide")
+
+
+def show_foreseen(foreseen: Json, *, wide: bool = False, most: int | None = None) -> None:
+    """Offers in the order in which they would be tried, then what is out, and why."""
+    offers: list[Json] = foreseen["offers"]
+    if offers:
+        emit(offers_table(offers[:most], wide=wide))
+        if most and len(offers) > most:
+            note(f"and {len(offers) - most} more: nebu get offers")
+        emit(f"\nchosen: {offers[0]['place']} ({foreseen['why']})")
+    else:
+        fate = "it would be invalid" if foreseen.get("rejected") else "it would be pending"
+        emit(f"no offer now; {fate}: {foreseen.get('problem') or 'nothing is offered'}")
+    if foreseen["out"]:
+        rows = [(_platform(each), each["reason"], each.get("hint") or NOTHING) for each in foreseen["out"]]
+        emit("\n" + table(("OUT", "WHY", "WHAT TO DO"), rows))
+
+
+def offers_table(offers: list[Json], *, wide: bool = False) -> str:
+    """Cheapest first within what was wanted most."""
+    return table(COLUMNS + (WIDE if wide else ()), [_cells(offer, wide) for offer in offers])
+
+
+def _cells(offer: Json, wide: bool) -> list[str]:
+    name = str(offer["platform"])
+    shown = [
+        f"{name} (simulated)" if offer.get("simulated") and name != "sim" else name,
+        str(offer.get("zone") or offer.get("region") or NOTHING),
+        str(offer.get("instance_type") or NOTHING),
+        str(offer.get("accelerator") or NOTHING),
+        dollars(offer.get("usd_per_hour")),
+        _source(offer),
+    ]
+    if not wide:
+        return shown
+    market = "spot" if offer.get("spot") else "on demand"
+    return [*shown, market, str(offer.get("account") or NOTHING), str(offer.get("price_at") or NOTHING)]
+
+
+def _source(offer: Json) -> str:
+    """`simulated, 3s ago`."""
+    source, age = offer.get("price_source"), offer.get("price_age_s")
+    if not source:
+        return NOTHING
+    return str(source) if age is None else f"{source}, {durations.render(age)} ago"
+
+
+def _platform(out: Json) -> str:
+    return str(out.get("platform") or NOTHING)
