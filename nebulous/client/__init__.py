@@ -5,8 +5,9 @@
         print(container.status.exit_code, client.containers.logs(container).read())
 
 `_async` is written by hand, `_sync` is made of it (`build.py`); what neither waits nor sends is shared: `wire.py`
-(requests, replies, pauses), `events.py` (server-sent events), `asking.py` (what is sent), `replies.py` (what comes
-back), `waiting.py` (when a wait is over), `errors.py`. The command line uses `Api` and imports nothing else of this.
+(requests, replies, pauses), `events.py` and `watching.py` (server-sent events), `asking.py` (what is sent),
+`replies.py` (what comes back), `waiting.py` (when a wait is over), `errors.py` (what goes wrong). The command line
+uses `Api` and imports no more of this.
 
 A `Client` may be used by several threads at once, an `AsyncClient` by several tasks of one event loop; a log or a
 watch belongs to one of them.

@@ -121,8 +121,7 @@ class ContainerChange:
     def of(cls, change: Change) -> ContainerChange:
         """Read an event of the API."""
         kind = cast("Literal['added', 'modified', 'deleted', 'synced', 'reset']", change.kind)
-        about = change.resource and "metadata" in change.resource
-        return cls(kind, Container.of(change.resource) if about and change.resource else None)
+        return cls(kind, Container.of(change.resource) if change.resource else None)
 
 
 class Platform(Record):

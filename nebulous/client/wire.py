@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import httpx
@@ -73,15 +73,15 @@ class Created:
         return self.outcome in {"same", "unchanged"}
 
 
-@dataclass(frozen=True)
-class Change:
-    """What a watch says: a resource appeared, changed or went; `synced` when all that is there was told.
+class Change(NamedTuple):
+    """What a watch tells: a resource that appeared, changed or went; once `synced`, after all that was there at first.
 
-    `reset` means that changes were missed: forget what you know, everything present follows again.
+    `reset`, only of a watch that went on from a cursor: the server no longer knows what changed since, so forget what
+    you know, everything that is there follows.
     """
 
     kind: str  # added, modified, deleted, synced, reset
-    resource: Json | None  # of a deleted one, its last row
+    resource: Json  # of a deleted one its last row; of synced and reset nothing
 
 
 def settings(server: str, token: str | None, read: timedelta = READ_TIMEOUT) -> Json:

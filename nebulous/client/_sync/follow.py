@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Any, Generic, Self, TypeVar
 
 from nebulous.client.events import Event, EventParser
+from nebulous.client.watching import Told
 from nebulous.client.wire import Change
 from nebulous.errors import Unavailable
 
@@ -88,30 +89,31 @@ class LogText(Log):
         return self._chunks()
 
 
-class Cursor:
-    """Where a stream of events is, and how long to try to come back to it."""
+def resumed(
+    connect: Connect, last: Callable[[], str | None], patience: timedelta, *, at_first: bool = True
+) -> Generator[Event]:
+    """Events over as many connections as it takes, each beginning behind `last()`; for ever.
 
-    def __init__(self, last: str | None, patience: timedelta) -> None:
-        self.last, self.patience = last, patience.total_seconds()
-
-
-def resumed(connect: Connect, cursor: Cursor) -> Generator[Event]:
-    """Events over as many connections as it takes, each going on behind `cursor.last`; for ever.
+    Args:
+        connect: Opens a connection.
+        last: The id of the last event taken.
+        patience: How long to try to come back.
+        at_first: Whether to be patient before anything has come, too.
 
     Raises:
         Unavailable: The connection broke and did not come back within the patience.
     """
-    alive, pause = monotonic(), FIRST_PAUSE
+    alive, pause, met = monotonic(), FIRST_PAUSE, at_first
     while True:
         cause = Unavailable("the server keeps closing the connection")
         try:
-            with closing(_connection(connect, cursor.last)) as events:
+            with closing(_connection(connect, last())) as events:
                 for event in events:
-                    alive, pause = monotonic(), FIRST_PAUSE
+                    alive, pause, met = monotonic(), FIRST_PAUSE, True
                     yield event
         except Unavailable as error:
             cause = error
-        if monotonic() - alive > cursor.patience:
+        if not met or monotonic() - alive > patience.total_seconds():
             raise cause
         time.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE)
@@ -129,7 +131,8 @@ class LogFollow(Log):
 
     def __init__(self, connect: Connect, offset: int | None = None, patience: timedelta = PATIENCE) -> None:
         super().__init__()
-        self._connect, self._cursor = connect, Cursor(None, patience)
+        self._connect, self._patience = connect, patience
+        self._last: str | None = None
         #: The place after the last byte received, as the server counts; None before the first.
         self.offset = offset
         #: Called with what the server says while there is nothing to read yet.
@@ -141,7 +144,7 @@ class LogFollow(Log):
         return (self.end or {}).get("exit_code")
 
     def _items(self) -> Generator[bytes]:
-        with closing(resumed(self._connect, self._cursor)) as events:
+        with closing(resumed(self._connect, lambda: self._last, self._patience)) as events:
             for event in events:
                 if event.comment:
                     self.comment(event.comment)
@@ -154,26 +157,30 @@ class LogFollow(Log):
     def _take(self, event: Event) -> bytes:
         if event.id.isdigit():
             # From here on the offset alone says where to go on.
-            self.offset, self._cursor.last = int(event.id), event.id
+            self.offset, self._last = int(event.id), event.id
         # Bytes that are no UTF-8 travel as lone surrogates, and become bytes again here.
         return str(json.loads(event.data or "{}").get("text", "")).encode("utf-8", "surrogateescape")
 
 
 class Watch(Stream[Change]):
-    """Changes of resources, for ever; `cursor` says where another watch goes on."""
+    """What there is and what changes, each change once, for ever; `cursor` says where another watch goes on."""
 
     def __init__(self, connect: Connect, cursor: str | None = None, patience: timedelta = PATIENCE) -> None:
         super().__init__()
-        self._connect, self._cursor = connect, Cursor(cursor, patience)
+        self._connect, self._patience = connect, patience
+        self._told = Told(cursor)
 
     @property
     def cursor(self) -> str | None:
-        """The place behind the last change received; None before the first."""
-        return self._cursor.last
+        """The place behind the last change received; None before all that was there has been told."""
+        return self._told.cursor
+
+    def _begin(self, last: str | None) -> AbstractContextManager[Iterator[bytes]]:
+        self._told.connected()
+        return self._connect(last)
 
     def _items(self) -> Generator[Change]:
-        with closing(resumed(self._connect, self._cursor)) as events:
+        stream = resumed(self._begin, lambda: self.cursor, self._patience, at_first=False)
+        with closing(stream) as events:
             for event in events:
-                self._cursor.last = event.id or self._cursor.last
-                if event.name:
-                    yield Change(event.name, json.loads(event.data or "null") or None)
+                yield from self._told.take(event)
