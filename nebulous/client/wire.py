@@ -5,6 +5,7 @@ Nothing here waits or sends; `_async/api.py` does, and its blocking twin.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from datetime import timedelta
@@ -147,13 +148,22 @@ def decoded(reply: httpx.Response) -> Any:  # noqa: ANN401 - any JSON
 
 def unreachable(server: str, error: Exception) -> Unreachable:
     """A connection that could not be made, or broke."""
-    why = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
+    why = _reason(error) or re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
     hint = (
         "start one with `nebu serve`, or name another with `nebu login --url URL`"
         if contexts.is_loopback(server)
         else "check the address with `nebu config show`, and that the server runs"
     )
     return Unreachable(f"the server {server} does not answer: {why}", hint)
+
+
+def _reason(error: BaseException | None) -> str:
+    """What the system said, which the asynchronous client's own words hide."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno and error.errno > 0:
+            return os.strerror(error.errno)
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def failure(reply: httpx.Response) -> NebulousError:
