@@ -1,4 +1,4 @@
-"""A real API on a real port, with a worker and a simulated cloud behind it, in a thread with an event loop of its own."""
+"""A real API on a real port, with a worker and a simulated cloud, in a thread with an event loop of its own."""
 
 from __future__ import annotations
 

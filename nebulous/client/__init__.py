@@ -5,9 +5,8 @@
         print(container.status.exit_code, client.containers.logs(container).read())
 
 `_async` is written by hand, `_sync` is made of it (`build.py`); what neither waits nor sends is shared: `wire.py`
-(requests, replies, pauses), `events.py` and `watching.py` (server-sent events), `asking.py` (what is sent),
-`replies.py` (what comes back), `waiting.py` (when a wait is over), `errors.py` (what goes wrong). The command line
-uses `Api` and imports no more of this.
+(requests, replies, pauses), `events.py` and `watching.py` (server-sent events), `scope.py` (where a request goes),
+`replies.py` (what comes back). What goes wrong is in `nebulous.errors`. The command line uses `Api`, no more of this.
 
 A `Client` may be used by several threads at once, an `AsyncClient` by several tasks of one event loop; a log or a
 watch belongs to one of them.
@@ -23,8 +22,8 @@ from typing import TYPE_CHECKING, Any, cast
 sys.modules.setdefault("httpx._main", cast(Any, None))
 
 from nebulous.client._sync.api import Api  # noqa: E402
-from nebulous.client.errors import Ended, InvalidRequest, Unreachable  # noqa: E402
 from nebulous.client.wire import Created, Json, Place  # noqa: E402
+from nebulous.errors import Ended, InvalidRequest, Unreachable  # noqa: E402
 
 if TYPE_CHECKING:
     from nebulous.client._async.api import AsyncApi

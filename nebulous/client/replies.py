@@ -6,21 +6,19 @@ is checked a second time. `raw` is the reply as it came.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Any, Literal, TypeVar, cast
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from nebulous.client.wire import Change, Json
 from nebulous.errors import Unavailable
-from nebulous.models.base import Record, model_in
+from nebulous.models.base import Record
 from nebulous.models.containers import FINAL, ContainerSpec, ContainerStatus, Status
 from nebulous.models.resources import Metadata
 from nebulous.models.secrets import SecretStatus
+from nebulous.models.seen import seen
 
-M = TypeVar("M", bound=BaseModel)
 R = TypeVar("R", bound=Record)
 
 
@@ -182,24 +180,6 @@ def record(model: type[R], data: Json) -> R:
             f"the server's answer is no {model.__name__}: is it a Nebulous API, of a version near to ours?",
             "compare them: nebu version",
         ) from error
-
-
-def seen(model: type[M], data: Mapping[str, Any]) -> M:
-    """What somebody else has checked, as a model: fields that are known, models in models, words that are known."""
-    values = {name: _seen(field.annotation, data[name]) for name, field in model.model_fields.items() if name in data}
-    return model.model_construct(**values)
-
-
-def _seen(annotation: Any, value: Any) -> Any:  # noqa: ANN401 - a type expression, and any JSON
-    inner = model_in(annotation)
-    if inner is not None and isinstance(value, dict):
-        return seen(inner, cast("dict[str, Any]", value))
-    if inner is not None and isinstance(value, list):
-        return [_seen(inner, each) for each in cast("list[Any]", value)]
-    for kind in (annotation, *get_args(annotation)):
-        if isinstance(kind, type) and issubclass(kind, Enum) and value in {each.value for each in kind}:
-            return kind(value)
-    return value
 
 
 def _metadata(row: Json) -> Metadata:

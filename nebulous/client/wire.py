@@ -15,17 +15,18 @@ from urllib.parse import quote
 import httpx
 
 from nebulous import __version__, contexts
-from nebulous.client.errors import InvalidRequest, Unreachable
 from nebulous.errors import (
     BY_TYPE,
     Conflict,
     Forbidden,
+    InvalidRequest,
     NebulousError,
     NotFound,
     RateLimited,
     Rejected,
     Unauthenticated,
     Unavailable,
+    Unreachable,
 )
 
 Json = dict[str, Any]

@@ -19,7 +19,7 @@ class Proxy:
 
     target: tuple[str, int]
     url: str = ""
-    #: So many answers are thrown away, with the connection: the server has done what was asked, the client never learns.
+    #: So many answers are thrown away with their connections: the server has done it, the client never learns.
     swallow: int = 0
     sent: list[bytes] = field(default_factory=list)
     _pairs: list[tuple[socket.socket, socket.socket]] = field(default_factory=list)

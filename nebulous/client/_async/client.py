@@ -13,8 +13,8 @@ from nebulous.client._async.api import AsyncApi
 from nebulous.client._async.containers import AsyncContainers
 from nebulous.client._async.follow import PATIENCE
 from nebulous.client._async.secrets import AsyncSecrets
-from nebulous.client.asking import Scope
 from nebulous.client.replies import Accelerator, Me, Platform, record
+from nebulous.client.scope import Scope
 
 log = logging.getLogger("nebulous.client")
 

@@ -6,18 +6,20 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Unpack
 
-from nebulous.client import asking, waiting
+from nebulous import waiting
 from nebulous.client._async import waits
 from nebulous.client._async.api import AsyncApi
 from nebulous.client._async.follow import AsyncLog, AsyncLogText, AsyncStream, AsyncWatch
-from nebulous.client.asking import ContainerFields, Fields, Scope
-from nebulous.client.errors import InvalidRequest
-from nebulous.client.replies import Applied, Container, ContainerChange, Plan, record, seen
-from nebulous.client.waiting import Until
+from nebulous.client.replies import Applied, Container, ContainerChange, Plan, record
+from nebulous.client.scope import Scope
 from nebulous.client.wire import Json, Place
-from nebulous.errors import NotFound
+from nebulous.errors import InvalidRequest, NotFound
+from nebulous.models import asked
+from nebulous.models.asked import ContainerFields, Fields
 from nebulous.models.containers import Attempt, ContainerSpec
 from nebulous.models.resources import Event, MetadataRequest
+from nebulous.models.seen import seen
+from nebulous.waiting import Until
 
 PLURAL = "containers"
 
@@ -75,15 +77,15 @@ class AsyncContainers:
             Ended, NotReady: As `wait` does.
         """
         until = waiting.check_until(wait) if isinstance(wait, str) else None
-        asked = asking.within(asking.container_spec(spec, fields), self._scope)
-        owner = self._scope.asked_of(asked.metadata)
-        made = await self._api.create(PLURAL, asking.document(asked), owner, idempotency_key)
+        wanted = self._scope.within(asked.container_spec(spec, fields))
+        owner = self._scope.asked_of(wanted.metadata)
+        made = await self._api.create(PLURAL, asked.document(wanted), owner, idempotency_key)
         container = Container.of(made.resource)
         if not wait:
             return container
-        wanted = until or waiting.usual(asked.restart)
+        goal = until or waiting.usual(wanted.restart)
         begun = made.outcome != "next"
-        return await waits.until_reached(self._api, self._place(container), container, wanted, limit, begun=begun)
+        return await waits.until_reached(self._api, self._place(container), container, goal, limit, begun=begun)
 
     async def apply(
         self,
@@ -105,7 +107,7 @@ class AsyncContainers:
             InvalidRequest: Fields are wrong.
             Conflict: It needs a new life and `replace` is not true, or it changed since it was read.
         """
-        place, document = self._named(asking.container_spec(spec, fields))
+        place, document = self._named(asked.container_spec(spec, fields))
         made = await self._api.apply(place, document, replace=replace, key=idempotency_key)
         return Applied(Container.of(made.resource), made.outcome)
 
@@ -117,7 +119,7 @@ class AsyncContainers:
         **fields: Unpack[ContainerFields],
     ) -> Plan:
         """What `apply` would change; nothing is done."""
-        place, document = self._named(asking.container_spec(spec, fields))
+        place, document = self._named(asked.container_spec(spec, fields))
         return record(Plan, await self._api.plan(place, document, replace=replace))
 
     async def get(self, name: str, *, namespace: str | None = None, owner: str | None = None) -> Container:
@@ -167,8 +169,8 @@ class AsyncContainers:
 
         Without a worker that does something about it, return after some seconds: the wish is remembered.
         """
-        asked = await self._act("start", container, namespace, owner)
-        return await waits.until_left(self._api, self._place(asked), asked) if asked.finished else asked
+        found = await self._act("start", container, namespace, owner)
+        return await waits.until_left(self._api, self._place(found), found) if found.finished else found
 
     async def restart(
         self, container: Container | str, *, namespace: str | None = None, owner: str | None = None
@@ -290,13 +292,13 @@ class AsyncContainers:
 
     def _named(self, spec: ContainerSpec) -> tuple[Place, Json]:
         """Where a specification belongs, and what is sent there."""
-        spec = asking.within(spec, self._scope)
+        spec = self._scope.within(spec)
         metadata = spec.metadata or MetadataRequest()
         if metadata.name is None:
             message = "metadata.name: is required to say which container is meant"
             raise InvalidRequest(message, "give name=…", [(["metadata", "name"], "is required")])
         place = self._scope.place(PLURAL, metadata.name, metadata.namespace, metadata.owner)
-        return place, asking.document(spec)
+        return place, asked.document(spec)
 
     async def _act(self, verb: str, container: Container | str, namespace: str | None, owner: str | None) -> Container:
         return Container.of(await self._api.act(self._place(container, namespace, owner), verb))

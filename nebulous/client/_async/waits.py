@@ -8,14 +8,11 @@ from collections.abc import AsyncGenerator
 from datetime import timedelta
 from time import monotonic
 
-from nebulous.client import waiting
+from nebulous import waiting
 from nebulous.client._async.api import AsyncApi
 from nebulous.client.replies import Container
 from nebulous.client.wire import Json, Place
 from nebulous.errors import NotFound, NotReady, Unavailable
-
-#: How soon a container that was asked to start again has left its end; without a worker it has not.
-LEAVES_WITHIN = timedelta(seconds=5)
 
 
 async def until_reached(
@@ -58,7 +55,7 @@ async def until_gone(api: AsyncApi, place: Place, life: str, limit: timedelta | 
 async def until_left(api: AsyncApi, place: Place, ended: Container) -> Container:
     """Wait a moment until one that has ended runs again, so that whoever waits next does not meet the old end."""
     container = ended
-    async for row in _looks(api, place, LEAVES_WITHIN):
+    async for row in _looks(api, place, waiting.LEAVES_WITHIN):
         container = Container.of(row)
         if not container.finished or container.status.attempt != ended.status.attempt:
             break

@@ -14,8 +14,8 @@ from nebulous.client._sync.api import Api
 from nebulous.client._sync.containers import Containers
 from nebulous.client._sync.follow import PATIENCE
 from nebulous.client._sync.secrets import Secrets
-from nebulous.client.asking import Scope
 from nebulous.client.replies import Accelerator, Me, Platform, record
+from nebulous.client.scope import Scope
 
 log = logging.getLogger("nebulous.client")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 
-from nebulous.client import asking
 from nebulous.client._sync.api import Api
-from nebulous.client.asking import Scope
 from nebulous.client.replies import Secret
+from nebulous.client.scope import Scope
+from nebulous.models import asked
 from nebulous.models.secrets import SecretSpec
 
 PLURAL = "secrets"
@@ -38,9 +38,9 @@ class Secrets:
         """
         where = {"name": name, "namespace": namespace or self._scope.namespace, "owner": owner, "labels": labels}
         metadata = {key: dict(said) if isinstance(said, Mapping) else said for key, said in where.items() if said}
-        asked = asking.checked(SecretSpec, {"metadata": metadata, "value": value})
-        organization = self._scope.asked_of(asked.metadata)
-        made = self._api.create(PLURAL, asking.document(asked), organization, idempotency_key)
+        secret = asked.checked(SecretSpec, {"metadata": metadata, "value": value})
+        organization = self._scope.asked_of(secret.metadata)
+        made = self._api.create(PLURAL, asked.document(secret), organization, idempotency_key)
         return Secret.of(made.resource)
 
     def get(self, name: str, *, namespace: str | None = None, owner: str | None = None) -> Secret:

@@ -9,14 +9,11 @@ from collections.abc import Generator
 from datetime import timedelta
 from time import monotonic
 
-from nebulous.client import waiting
+from nebulous import waiting
 from nebulous.client._sync.api import Api
 from nebulous.client.replies import Container
 from nebulous.client.wire import Json, Place
 from nebulous.errors import NotFound, NotReady, Unavailable
-
-#: How soon a container that was asked to start again has left its end; without a worker it has not.
-LEAVES_WITHIN = timedelta(seconds=5)
 
 
 def until_reached(
@@ -59,7 +56,7 @@ def until_gone(api: Api, place: Place, life: str, limit: timedelta | None) -> No
 def until_left(api: Api, place: Place, ended: Container) -> Container:
     """Wait a moment until one that has ended runs again, so that whoever waits next does not meet the old end."""
     container = ended
-    for row in _looks(api, place, LEAVES_WITHIN):
+    for row in _looks(api, place, waiting.LEAVES_WITHIN):
         container = Container.of(row)
         if not container.finished or container.status.attempt != ended.status.attempt:
             break

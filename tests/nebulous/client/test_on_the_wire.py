@@ -1,4 +1,4 @@
-"""What goes over the wire, against a server that answers by script: retries, watches, apply, replies of newer servers."""
+"""Both clients against a server that answers by script: retries, watches, apply, replies of newer servers."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from nebulous.errors import Conflict, NotFound, NotReady, Rejected, Unauthentica
 from nebulous.models.containers import ContainerSpec, EnvVar, Status
 from nebulous.models.resources import MetadataRequest
 from tests.doubles.proxy import proxy
-from tests.nebula import sim_labels
+from tests.nebula import eventually, sim_labels
 from tests.served_api import ServedApi
 
 QUICK = sim_labels(boot="0s", run_for="0s", log="hello from sim")
@@ -69,16 +70,19 @@ async def test_a_model_goes_in_and_comes_back(client: Any, spec: dict[str, Any])
     assert (made.spec.command, made.spec.env_vars, made.spec.image) == (["echo", "a b"], asked.env_vars, None)
     again = await client.containers.create(asked, image=None)
     assert again.metadata.id == made.metadata.id
-    found = await client.containers.by_id(made.metadata.id) if await listed(client, made) else None
+    await listed(lambda: client.containers.list(namespace="lab"), {"typed"})
+    found = await client.containers.by_id(made.metadata.id)
     assert (found.metadata.id, found.metadata.labels) == (made.metadata.id, STAYS)
 
 
-async def listed(client: Any, container: Container) -> bool:
-    """Lists, and ids, are some milliseconds behind."""
-    async with asyncio.timeout(20):
-        while container.metadata.name not in await names(client.containers.list(namespace="lab")):
-            await asyncio.sleep(0.02)
-    return True
+async def listed(listing: Callable[[], Any], wanted: set[str]) -> list[str]:
+    """The list once it is that; lists, and ids, are some milliseconds behind."""
+
+    async def there() -> list[str]:
+        found = await names(listing())
+        return found if set(found) == wanted else []
+
+    return await eventually(there)
 
 
 async def test_stop_start_and_restart_are_waited_for(client: Any, spec: dict[str, Any]):
@@ -92,7 +96,7 @@ async def test_stop_start_and_restart_are_waited_for(client: Any, spec: dict[str
     await client.containers.start(stopped)
     again = await client.containers.wait(stopped, "running", limit=LIMIT)
     assert again.status.attempt == stopped.status.attempt + 1
-    with pytest.raises(NotReady, match="is running.*, and not completed after"):
+    with pytest.raises(NotReady, match=r"is running.*, and not completed after"):
         await client.containers.wait(again, "completed", limit=timedelta(seconds=0.1))
 
 
@@ -130,10 +134,7 @@ async def test_lists_go_on_over_pages(client: Any, spec: dict[str, Any]):
     made = {f"c{number}" for number in range(5)}
     for name in made:
         await client.containers.create(name=name, **{**spec, "labels": {**QUICK, "odd": str(int(name[1]) % 2)}})
-    async with asyncio.timeout(20):
-        while set(found := await names(client.containers.list(page=2))) != made:
-            await asyncio.sleep(0.02)
-    assert len(found) == 5
+    assert len(await listed(lambda: client.containers.list(page=2), made)) == 5
     assert set(await names(client.containers.list(labels={"odd": "1"}, page=1))) == {"c1", "c3"}
     assert await names(client.containers.list(namespace="elsewhere")) == []
     with pytest.raises(Rejected, match="status 'runing' is none of a container"):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Literal, get_args
 
-from nebulous.client.errors import Ended, InvalidRequest
+from nebulous.errors import Ended, InvalidRequest
 from nebulous.models.base import nearest
 from nebulous.models.containers import FINAL, ContainerStatus, Status
 
@@ -30,6 +31,9 @@ FINISHED = "finished"
 
 #: Pauses between two looks: often at first, then once a second.
 FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 0.1, 1.0, 1.5
+
+#: How soon a container that was asked to start again has left its end; without a worker it has not.
+LEAVES_WITHIN = timedelta(seconds=5)
 
 
 def check_until(word: str) -> str:

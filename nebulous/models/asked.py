@@ -1,16 +1,13 @@
-"""What the typed client sends: a specification or its fields as a document, checked before anything is sent."""
+"""A specification as programs give it: a model, or its fields as arguments; checked before anything is sent."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, TypeVar, cast
 
 from pydantic import BaseModel
 
-from nebulous import contexts, ids
-from nebulous.client.errors import InvalidRequest
-from nebulous.client.wire import Json, Place
+from nebulous.errors import InvalidRequest
 from nebulous.models.base import InvalidDocument, check
 from nebulous.models.containers import (
     ContainerSpec,
@@ -73,41 +70,16 @@ class ContainerFields(TypedDict, total=False):
     authz: Fields | None
 
 
-@dataclass(frozen=True)
-class Scope:
-    """Where a client looks when nothing else is said; None leaves it to the server."""
-
-    organization: str | None = None
-    namespace: str | None = None
-
-    def place(self, plural: str, name: str, namespace: str | None = None, owner: str | None = None) -> Place:
-        """Where a resource of this name is; `ORGANIZATION/NAME` says the organization too.
-
-        Raises:
-            InvalidRequest: No resource can be called so.
-        """
-        try:
-            said, bare = ids.split_owner(name)
-        except ValueError as error:
-            raise InvalidRequest(f"name: {error}", None, [(["name"], str(error))]) from error
-        within = namespace or self.namespace or contexts.DEFAULT_NAMESPACE
-        return Place(plural, bare, within, said or owner or self.organization)
-
-    def asked_of(self, metadata: MetadataRequest | None) -> str | None:
-        """The organization of a request; what the metadata says needs no second word."""
-        return None if metadata and metadata.owner else self.organization
-
-
 def container_spec(spec: ContainerSpec | Fields | None, fields: Mapping[str, object]) -> ContainerSpec:
     """One specification of what was given: `fields` win over `spec`.
 
     Raises:
         InvalidRequest: It does not fit the model; the message is the one that the API would send.
     """
-    base: Json = _plain(spec) if spec is not None else {}
+    base: dict[str, Any] = _plain(spec) if spec is not None else {}
     more = {key: _plain(value) for key, value in fields.items()}
     labelled = {key: more.pop(key) for key in MetadataRequest.model_fields if key in more}
-    document: Json = {**base, **more}
+    document: dict[str, Any] = {**base, **more}
     if labelled:
         document["metadata"] = {**(document.get("metadata") or {}), **labelled}
     return checked(ContainerSpec, document)
@@ -126,17 +98,9 @@ def checked(model: type[M], document: Mapping[str, object]) -> M:
         raise InvalidRequest(error.message, error.hint, problems) from error
 
 
-def document(spec: BaseModel) -> Json:
+def document(spec: BaseModel) -> dict[str, Any]:
     """What is sent: absent fields left out."""
     return spec.model_dump(mode="json", exclude_none=True)
-
-
-def within(spec: ContainerSpec, scope: Scope) -> ContainerSpec:
-    """The specification, with the client's namespace where it names none."""
-    metadata = spec.metadata or MetadataRequest()
-    if metadata.namespace or not scope.namespace:
-        return spec
-    return spec.model_copy(update={"metadata": metadata.model_copy(update={"namespace": scope.namespace})})
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - any field of a specification
