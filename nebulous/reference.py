@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from nebulous.client import reference as methods
 from nebulous.models.base import Duration, Spec, model_in
 from nebulous.models.kinds import KINDS
 from nebulous.models.schema import models
@@ -158,7 +159,7 @@ def _type(annotation: Any) -> str:  # noqa: ANN401 - a type expression
 
 
 def main(arguments: list[str]) -> int:
-    """Write both pages into the folder named on the command line."""
+    """Write all pages into the folder named on the command line."""
     if len(arguments) != 1:
         print("usage: python -m nebulous.reference FOLDER", file=sys.stderr)  # noqa: T201 - a command
         return 2
@@ -169,7 +170,7 @@ def main(arguments: list[str]) -> int:
 
 def pages() -> dict[str, str]:
     """The generated pages by file name."""
-    return {"fields.md": fields(), "settings.md": settings()}
+    return {"fields.md": fields(), "settings.md": settings(), "sdk-methods.md": methods.page()}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A real API on a real port, with a worker and a simulated cloud, in a thread with an event loop of its own."""
+"""A real API on a real port, with a worker and a platform, in a thread with an event loop of its own."""
 
 from __future__ import annotations
 
@@ -86,12 +86,14 @@ class ServedApi:
 
 
 @contextlib.contextmanager
-def served_api(temporal_address: str, redis_url: str, folder: Path, **more: Any) -> Iterator[ServedApi]:
-    """Run one."""
+def served_api(
+    temporal_address: str, redis_url: str, folder: Path, platform: Platform | None = None, **more: Any
+) -> Iterator[ServedApi]:
+    """Run one, with a simulated cloud of its own unless another platform is given."""
     settings = Settings(
         temporal_address=temporal_address, redis_url=redis_url, data_dir=folder, signing_key=SIGNING_KEY, **more
     )
-    api = ServedApi(settings, SimPlatform("sim", ids.new_id(), folder, settings.sim))
+    api = ServedApi(settings, platform or SimPlatform("sim", ids.new_id(), folder, settings.sim))
     ready, stop, failed = threading.Event(), threading.Event(), []
 
     async def serve() -> None:

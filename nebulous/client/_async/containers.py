@@ -193,7 +193,7 @@ class AsyncContainers:
             NotFound: There is none.
             NotReady: It is not gone yet after `limit`; the deletion goes on.
         """
-        place = self._place(container, namespace, owner)
+        place = await self._living(container, namespace, owner)
         row: Json = await self._api.delete(place)
         if wait:
             await waits.until_gone(self._api, place, _life(container) or str(row["metadata"]["id"]), limit)
@@ -250,14 +250,14 @@ class AsyncContainers:
         self, container: Container | str, *, namespace: str | None = None, owner: str | None = None
     ) -> Sequence[Event]:
         """The last things that happened to it, oldest first."""
-        history = await self._api.history(self._place(container, namespace, owner))
+        history = await self._api.history(await self._living(container, namespace, owner))
         return [seen(Event, each) for each in history["events"]]
 
     async def attempts(
         self, container: Container | str, *, namespace: str | None = None, owner: str | None = None
     ) -> Sequence[Attempt]:
         """The offers that were tried for it, with price and error, oldest first."""
-        history = await self._api.history(self._place(container, namespace, owner))
+        history = await self._api.history(await self._living(container, namespace, owner))
         return [seen(Attempt, each) for each in history["attempts"]]
 
     def watch(
@@ -290,6 +290,17 @@ class AsyncContainers:
         metadata = container.metadata
         return Place(PLURAL, metadata.name, metadata.namespace, metadata.owner)
 
+    async def _living(self, container: Container | str, namespace: str | None, owner: str | None) -> Place:
+        """Where it is; a `Container` only as long as its own life has the name.
+
+        Raises:
+            NotFound: That life is over.
+        """
+        place, life = self._place(container, namespace, owner), _life(container)
+        if life and (await self._api.get(place))["metadata"]["id"] != life:
+            raise waits.over(container)
+        return place
+
     def _named(self, spec: ContainerSpec) -> tuple[Place, Json]:
         """Where a specification belongs, and what is sent there."""
         spec = self._scope.within(spec)
@@ -301,7 +312,7 @@ class AsyncContainers:
         return place, asked.document(spec)
 
     async def _act(self, verb: str, container: Container | str, namespace: str | None, owner: str | None) -> Container:
-        return Container.of(await self._api.act(self._place(container, namespace, owner), verb))
+        return Container.of(await self._api.act(await self._living(container, namespace, owner), verb))
 
     async def _text(self, place: Place, life: str, tail: int | None) -> AsyncGenerator[bytes]:
         """The log of this life; by its name where its id is not found, which a new one's may not be for a moment."""

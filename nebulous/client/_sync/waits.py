@@ -28,7 +28,7 @@ def until_reached(
         if row["metadata"]["id"] != container.metadata.id:
             if not begun:
                 continue
-            raise NotFound(f"this life of {container} is over: another has begun under its name")
+            raise over(container)
         container, begun = Container.of(row), True
         if waiting.reached(until, container.status, str(container)):
             return container
@@ -36,6 +36,11 @@ def until_reached(
         f"{container} is {waiting.described(container.status)}, and not {until} after {limit}",
         "it goes on: wait again, or longer",
     )
+
+
+def over(container: Container | str) -> NotFound:
+    """What is said of a life that another has followed."""
+    return NotFound(f"this life of {container} is over: another has begun under its name")
 
 
 def until_gone(api: Api, place: Place, life: str, limit: timedelta | None) -> None:

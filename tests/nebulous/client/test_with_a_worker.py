@@ -117,8 +117,10 @@ async def test_another_life_under_the_name_is_not_the_one_waited_for(client: Any
     )
     assert second.metadata.id != first.metadata.id
     assert second.status.status == Status.RUNNING
-    with pytest.raises(NotFound, match="another has begun under its name"):
-        await client.containers.wait(first, "running")
+    for ask in (client.containers.wait, client.containers.stop, client.containers.delete, client.containers.events):
+        with pytest.raises(NotFound, match="another has begun under its name"):
+            await ask(first)
+    assert (await client.containers.get("reborn")).status.status == Status.RUNNING
 
 
 async def test_a_create_during_a_deletion_is_waited_for_over_the_old_end(client: Any, spec: dict[str, Any]):
