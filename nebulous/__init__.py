@@ -3,10 +3,7 @@
 `nebulous.Client` and `nebulous.AsyncClient` speak to a server; docs/sdk.md shows how.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # type checkers take it for true; importing `typing` for it would double the time of this import
 if TYPE_CHECKING:
     from nebulous.client import AsyncClient, Client
 

@@ -56,7 +56,7 @@ class Awaited:
             yield item
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its thread draws random numbers, which properties in other modules forbid
 def api(session_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedApi]:
     folder = tmp_path_factory.mktemp("api")
     with served_api(session_engine.temporal_address, session_engine.redis_url, folder) as served:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from nebulous import Client
 from nebulous.client import Container, Ended, InvalidRequest, Unreachable
 from nebulous.errors import Conflict, NotFound, NotReady, Rejected, Unauthenticated, Unavailable
 from nebulous.models.containers import ContainerSpec, EnvVar, Status
@@ -265,3 +267,14 @@ async def test_a_server_that_stays_away_is_unreachable(connect: Any, short_pause
     with pytest.raises(Unavailable):
         async for _ in client.containers.watch():
             pass
+
+
+def test_threads_share_one_blocking_client(api: ServedApi, organization: str, spec: dict[str, Any]):
+    with Client(api.url, api.token(organization)) as client, ThreadPoolExecutor(8) as threads:
+
+        def run(number: int) -> bytes:
+            fields = {**spec, "labels": sim_labels(boot="0s", run_for="0s", log=f"number {number}")}
+            return client.containers.logs(client.containers.create(wait=True, limit=LIMIT, **fields)).read()
+
+        for number, text in enumerate(threads.map(run, range(16))):
+            assert f"number {number}\n".encode() in text
