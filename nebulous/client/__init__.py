@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, cast
 # httpx imports its own command line when it can (rich, pygments, click: 0.2 s), and does without when not.
 sys.modules.setdefault("httpx._main", cast(Any, None))
 
+import httpx  # noqa: E402 - whoever needs it takes it from here, for the line above
+
 from nebulous.client._sync.api import Api  # noqa: E402
 from nebulous.client.wire import Created, Json, Place  # noqa: E402
 from nebulous.errors import Ended, InvalidRequest, Unreachable  # noqa: E402
@@ -56,6 +58,7 @@ __all__ = [
     "Platform",
     "Secret",
     "Unreachable",
+    "httpx",
 ]
 
 #: What needs pydantic or asyncio is imported on first use, so that a command starts fast.

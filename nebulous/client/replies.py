@@ -101,6 +101,7 @@ class Plan(Record):
 
     outcome: str
     changes: list[FieldChange] = []
+    resource_version: str | None = None  # of what is there; applied with it, it is refused if that changed since
 
     @property
     def in_place(self) -> bool:

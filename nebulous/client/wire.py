@@ -33,6 +33,7 @@ Json = dict[str, Any]
 
 CONNECT_TIMEOUT = timedelta(seconds=5)
 READ_TIMEOUT = timedelta(seconds=30)
+FILES_TIMEOUT = timedelta(minutes=5)  # without a byte, while a large folder is packed or a slow disk is written
 #: Pauses before the repetitions of one request.
 PAUSES = (0.2, 0.5, 1.0)
 LONGEST_PAUSE = 5.0  # seconds; a server that asks for more is reported instead

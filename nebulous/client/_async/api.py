@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from typing import Any, Self
@@ -53,7 +53,7 @@ class AsyncApi:
         """Let go of the connection."""
         await self._http.aclose()
 
-    async def read(self, path: str, **query: Any) -> Any:  # noqa: ANN401 - any JSON
+    async def read(self, path: str, /, **query: Any) -> Any:  # noqa: ANN401 - any JSON
         """GET a path of the API, such as `/v1/platforms`; parameters that are None are left out."""
         return wire.decoded(await self._send("GET", path, query))
 
@@ -103,10 +103,21 @@ class AsyncApi:
         query = {"owner": place.owner, "replace": replace or None}
         return _created(await self._send("PUT", place.path, query, document, key))
 
-    async def plan(self, place: Place, document: Json, *, replace: bool = False) -> Json:
-        """What `apply` would do: `outcome`, and `changes` of `{field, from, to, in_place}`; nothing is done."""
-        query = {"owner": place.owner, "replace": replace or None, "dry_run": True}
+    async def plan(self, place: Place, document: Json, *, assume: Sequence[str] = ()) -> Json:
+        """What `apply` would do: `outcome`, `changes` of `{field, from, to, in_place}`, and the `resource_version`.
+
+        `assume` names what to take for existing, as KIND/NAMESPACE/NAME.
+        """
+        query = {"owner": place.owner, "dry_run": True, "assume": [*assume] or None}
         return wire.decoded(await self._send("PUT", place.path, query, document))
+
+    async def foresee(self, plural: str, document: Json, owner: str | None = None) -> Json:
+        """What creating the document would come to: `outcome`, and for containers `offers` and what is `out`.
+
+        Raises:
+            NebulousError: What creating would raise.
+        """
+        return wire.decoded(await self._send("POST", f"/v1/{plural}", {"owner": owner, "dry_run": True}, document))
 
     async def delete(self, place: Place) -> Json:
         """Ask for the end of a resource, and return at once; it is gone when `get` raises NotFound."""
@@ -119,6 +130,53 @@ class AsyncApi:
     async def history(self, place: Place) -> Json:
         """What happened to a resource: `events` and `attempts`, oldest first."""
         return await self.read(f"{place.path}/events", owner=place.owner)
+
+    async def stats(self, place: Place) -> Json:
+        """What a running container uses.
+
+        Raises:
+            Conflict: Nothing runs.
+        """
+        return await self.read(f"{place.path}/stats", owner=place.owner)
+
+    async def glance(self, path: str, limit_s: float, /, **query: Any) -> Any:  # noqa: ANN401 - any JSON
+        """GET a path once, with no patience: for what nobody should wait for.
+
+        Raises:
+            NebulousError: There is no answer within the limit, or a refusal.
+        """
+        try:
+            reply = await self._http.get(path, params=wire.given(query), timeout=limit_s)
+        except httpx.TransportError as error:
+            raise wire.unreachable(self.server, error) from error
+        return wire.decoded(self._checked(reply))
+
+    async def stat(self, place: Place, path: str) -> Json:
+        """What is at a path in a container: kind (file, folder, other, dangling), link, size, mode, modified_at.
+
+        Raises:
+            NotFound: Nothing, or there is no such container.
+        """
+        return await self.read(f"{place.path}/files", owner=place.owner, path=path, stat=True)
+
+    def read_files(self, place: Place, path: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """A tar archive of what is at a path in a container, as it comes; its first entry has the path's last name."""
+        return self._stream(f"{place.path}/files", {"owner": place.owner, "path": path}, wire.FILES_TIMEOUT)
+
+    async def write_files(self, place: Place, path: str, archive: AsyncIterator[bytes]) -> None:
+        """Unpack a tar archive in a folder of a container; never repeated by itself.
+
+        Raises:
+            NotFound: There is no such folder. Rejected: something does not fit, or no space is left.
+        """
+        query = wire.given({"owner": place.owner, "path": path})
+        kind, limits = {"Content-Type": "application/x-tar"}, wire.limits(wire.FILES_TIMEOUT)
+        try:
+            url = f"{place.path}/files"
+            reply = await self._http.put(url, params=query, content=archive, headers=kind, timeout=limits)
+        except httpx.TransportError as error:
+            raise wire.unreachable(self.server, error) from error
+        self._checked(reply)
 
     async def logs(self, place: Place, *, tail: int | None = None) -> AsyncGenerator[bytes]:
         """What the command wrote so far, as it comes."""
@@ -147,11 +205,11 @@ class AsyncApi:
 
         return AsyncLogFollow(connect, offset, self.patience)
 
-    def watch(self, kind: str, cursor: str | None = None, **filters: Any) -> AsyncWatch:  # noqa: ANN401 - query
+    def watch(self, kind: str = "container", cursor: str | None = None, **filters: Any) -> AsyncWatch:  # noqa: ANN401 - query
         """What is there, then every change, for ever; survives broken connections and misses nothing.
 
         Args:
-            kind: Such as `container`.
+            kind: Any word for it.
             cursor: Of an earlier watch: only what changed since is told.
             filters: namespace, owner, label, name.
         """

@@ -111,16 +111,10 @@ class AsyncContainers:
         made = await self._api.apply(place, document, replace=replace, key=idempotency_key)
         return Applied(Container.of(made.resource), made.outcome)
 
-    async def plan(
-        self,
-        spec: ContainerSpec | Fields | None = None,
-        *,
-        replace: bool = False,
-        **fields: Unpack[ContainerFields],
-    ) -> Plan:
+    async def plan(self, spec: ContainerSpec | Fields | None = None, **fields: Unpack[ContainerFields]) -> Plan:
         """What `apply` would change; nothing is done."""
         place, document = self._named(asked.container_spec(spec, fields))
-        return record(Plan, await self._api.plan(place, document, replace=replace))
+        return record(Plan, await self._api.plan(place, document))
 
     async def get(self, name: str, *, namespace: str | None = None, owner: str | None = None) -> Container:
         """One container, by name.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any, Self
@@ -54,7 +54,7 @@ class Api:
         """Let go of the connection."""
         self._http.close()
 
-    def read(self, path: str, **query: Any) -> Any:  # noqa: ANN401 - any JSON
+    def read(self, path: str, /, **query: Any) -> Any:  # noqa: ANN401 - any JSON
         """GET a path of the API, such as `/v1/platforms`; parameters that are None are left out."""
         return wire.decoded(self._send("GET", path, query))
 
@@ -103,10 +103,21 @@ class Api:
         query = {"owner": place.owner, "replace": replace or None}
         return _created(self._send("PUT", place.path, query, document, key))
 
-    def plan(self, place: Place, document: Json, *, replace: bool = False) -> Json:
-        """What `apply` would do: `outcome`, and `changes` of `{field, from, to, in_place}`; nothing is done."""
-        query = {"owner": place.owner, "replace": replace or None, "dry_run": True}
+    def plan(self, place: Place, document: Json, *, assume: Sequence[str] = ()) -> Json:
+        """What `apply` would do: `outcome`, `changes` of `{field, from, to, in_place}`, and the `resource_version`.
+
+        `assume` names what to take for existing, as KIND/NAMESPACE/NAME.
+        """
+        query = {"owner": place.owner, "dry_run": True, "assume": [*assume] or None}
         return wire.decoded(self._send("PUT", place.path, query, document))
+
+    def foresee(self, plural: str, document: Json, owner: str | None = None) -> Json:
+        """What creating the document would come to: `outcome`, and for containers `offers` and what is `out`.
+
+        Raises:
+            NebulousError: What creating would raise.
+        """
+        return wire.decoded(self._send("POST", f"/v1/{plural}", {"owner": owner, "dry_run": True}, document))
 
     def delete(self, place: Place) -> Json:
         """Ask for the end of a resource, and return at once; it is gone when `get` raises NotFound."""
@@ -119,6 +130,53 @@ class Api:
     def history(self, place: Place) -> Json:
         """What happened to a resource: `events` and `attempts`, oldest first."""
         return self.read(f"{place.path}/events", owner=place.owner)
+
+    def stats(self, place: Place) -> Json:
+        """What a running container uses.
+
+        Raises:
+            Conflict: Nothing runs.
+        """
+        return self.read(f"{place.path}/stats", owner=place.owner)
+
+    def glance(self, path: str, limit_s: float, /, **query: Any) -> Any:  # noqa: ANN401 - any JSON
+        """GET a path once, with no patience: for what nobody should wait for.
+
+        Raises:
+            NebulousError: There is no answer within the limit, or a refusal.
+        """
+        try:
+            reply = self._http.get(path, params=wire.given(query), timeout=limit_s)
+        except httpx.TransportError as error:
+            raise wire.unreachable(self.server, error) from error
+        return wire.decoded(self._checked(reply))
+
+    def stat(self, place: Place, path: str) -> Json:
+        """What is at a path in a container: kind (file, folder, other, dangling), link, size, mode, modified_at.
+
+        Raises:
+            NotFound: Nothing, or there is no such container.
+        """
+        return self.read(f"{place.path}/files", owner=place.owner, path=path, stat=True)
+
+    def read_files(self, place: Place, path: str) -> AbstractContextManager[Iterator[bytes]]:
+        """A tar archive of what is at a path in a container, as it comes; its first entry has the path's last name."""
+        return self._stream(f"{place.path}/files", {"owner": place.owner, "path": path}, wire.FILES_TIMEOUT)
+
+    def write_files(self, place: Place, path: str, archive: Iterator[bytes]) -> None:
+        """Unpack a tar archive in a folder of a container; never repeated by itself.
+
+        Raises:
+            NotFound: There is no such folder. Rejected: something does not fit, or no space is left.
+        """
+        query = wire.given({"owner": place.owner, "path": path})
+        kind, limits = {"Content-Type": "application/x-tar"}, wire.limits(wire.FILES_TIMEOUT)
+        try:
+            url = f"{place.path}/files"
+            reply = self._http.put(url, params=query, content=archive, headers=kind, timeout=limits)
+        except httpx.TransportError as error:
+            raise wire.unreachable(self.server, error) from error
+        self._checked(reply)
 
     def logs(self, place: Place, *, tail: int | None = None) -> Generator[bytes]:
         """What the command wrote so far, as it comes."""
@@ -146,11 +204,11 @@ class Api:
 
         return LogFollow(connect, offset, self.patience)
 
-    def watch(self, kind: str, cursor: str | None = None, **filters: Any) -> Watch:  # noqa: ANN401 - query
+    def watch(self, kind: str = "container", cursor: str | None = None, **filters: Any) -> Watch:  # noqa: ANN401 - query
         """What is there, then every change, for ever; survives broken connections and misses nothing.
 
         Args:
-            kind: Such as `container`.
+            kind: Any word for it.
             cursor: Of an earlier watch: only what changed since is told.
             filters: namespace, owner, label, name.
         """

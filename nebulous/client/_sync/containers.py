@@ -112,16 +112,10 @@ class Containers:
         made = self._api.apply(place, document, replace=replace, key=idempotency_key)
         return Applied(Container.of(made.resource), made.outcome)
 
-    def plan(
-        self,
-        spec: ContainerSpec | Fields | None = None,
-        *,
-        replace: bool = False,
-        **fields: Unpack[ContainerFields],
-    ) -> Plan:
+    def plan(self, spec: ContainerSpec | Fields | None = None, **fields: Unpack[ContainerFields]) -> Plan:
         """What `apply` would change; nothing is done."""
         place, document = self._named(asked.container_spec(spec, fields))
-        return record(Plan, self._api.plan(place, document, replace=replace))
+        return record(Plan, self._api.plan(place, document))
 
     def get(self, name: str, *, namespace: str | None = None, owner: str | None = None) -> Container:
         """One container, by name.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from nebulous.client import Container, ContainerChange, InvalidRequest
+from nebulous.client import Container, ContainerChange, InvalidRequest, Place
 from nebulous.errors import Conflict, Rejected, Unavailable
 from nebulous.models.containers import Status
 from tests.doubles import rest
@@ -226,3 +226,46 @@ async def test_what_the_server_notices_is_logged(client: Any, server: Any, caplo
     assert [record.getMessage() for record in caplog.records if record.name == "nebulous.client"] == [
         "looks like a credential"
     ]
+
+
+async def test_what_has_no_types_yet_is_there_without(client: Any, server: Any, kind: str):
+    place = Place("containers", "foo", "lab")
+    path = "/v1/containers/lab/foo"
+    server.on("POST", CREATE, {"outcome": "new"})
+    assert await client.api.foresee("containers", {"image": "busybox"}) == {"outcome": "new"}
+    assert server.asked[-1].query == {"dry_run": ["true"]}
+    server.on("GET", f"{path}/stats", {"cpu_percent": 1.5})
+    assert await client.api.stats(place) == {"cpu_percent": 1.5}
+    server.on("GET", f"{path}/files", {"kind": "file"})
+    assert await client.api.stat(place, "/etc/a b") == {"kind": "file"}
+    assert server.asked[-1].query == {"path": ["/etc/a b"], "stat": ["true"]}
+    server.on("PUT", f"{path}/files", {}, rest.refusal(422, "Rejected", "no space is left"))
+    await client.api.write_files(place, "/data", pieces(kind))
+    assert (server.asked[-1].body, server.asked[-1].query) == (b"onetwo", {"path": ["/data"]})
+    with pytest.raises(Rejected, match="no space is left"):
+        await client.api.write_files(place, "/data", pieces(kind))
+    server.on("GET", "/v1/slow", rest.refusal(503, "Unavailable", "later"), {"a": 1})
+    with pytest.raises(Unavailable, match="later"):
+        await client.api.glance("/v1/slow", 5.0)
+    assert await client.api.glance("/v1/slow", 5.0) == {"a": 1}
+
+
+def pieces(kind: str) -> Any:
+    """Bytes that come bit by bit, as each client takes them."""
+
+    async def slowly() -> AsyncIterator[bytes]:
+        for piece in (b"one", b"two"):
+            yield piece
+
+    return slowly() if kind == "async" else iter((b"one", b"two"))
+
+
+async def test_files_come_as_they_are_read(client: Any, server: Any, kind: str):
+    server.on("GET", "/v1/containers/lab/foo/files", rest.Reply(200, b"tar", [("Content-Type", "application/x-tar")]))
+    place = Place("containers", "foo", "lab")
+    if kind == "async":
+        async with client.api.read_files(place, "/data") as archive:
+            assert b"".join([piece async for piece in archive]) == b"tar"
+    else:
+        with await client.api.read_files(place, "/data") as archive:
+            assert b"".join(archive) == b"tar"

@@ -15,7 +15,7 @@ from nebulous.client import Container, Ended, InvalidRequest, Unreachable
 from nebulous.errors import Conflict, NotFound, NotReady, Rejected, Unauthenticated, Unavailable
 from nebulous.models.containers import ContainerSpec, EnvVar, Status
 from nebulous.models.resources import MetadataRequest
-from tests.doubles.proxy import proxy
+from tests.doubles.lossy_proxy import proxy
 from tests.nebula import eventually, sim_labels
 from tests.served_api import ServedApi
 
