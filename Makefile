@@ -1,6 +1,6 @@
 # Every target does its own set-up: a machine with Python 3.11 or newer, its venv module and make is enough.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench histories requirements docs clean
+.PHONY: help demo test check bench histories requirements client docs clean
 SHELL := bash
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,6 +12,7 @@ help:
 	@echo "make bench         measures, as ratios to what one would run instead"
 	@echo "make histories     record the workflow histories that tests replay"
 	@echo "make requirements  pin the dependencies of pyproject.toml again"
+	@echo "make client        make the blocking client of the asynchronous one"
 	@echo "make docs          write the generated pages"
 	@echo "make clean         remove everything made here, $(VENV) included"
 
@@ -35,6 +36,9 @@ bench: $(VENV)/installed
 
 histories: $(VENV)/installed
 	$(BIN)/python -m tests.record_histories
+
+client: $(VENV)/installed
+	$(BIN)/python -m nebulous.client.build
 
 docs: $(VENV)/installed
 	$(BIN)/python -m nebulous.reference docs

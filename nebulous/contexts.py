@@ -56,17 +56,42 @@ class Contexts:
             chosen = next(same, Context(name=ENVIRONMENT, server=server_url(server)))
         return replace(chosen, token=token.strip()) if token else chosen
 
+    def chosen(self, name: str | None, server: str | None, token: str | None) -> Context:
+        """The context in force, unless a program says otherwise; what it says wins over environment and file.
+
+        A token of the environment goes to the server of the environment, where it names one, and to no other.
+
+        Raises:
+            NotFound: No context has this name.
+        """
+        context = self.active() if name is None else self.named(name)
+        if server and server_url(server) != context.server:
+            same = (known for known in self.known.values() if known.server == server_url(server))
+            context = next(same, Context(name="given", server=server_url(server)))
+            if not os.environ.get("NEBU_SERVER") and name is None:
+                context = replace(context, token=os.environ.get("NEBU_API_KEY", "").strip() or context.token)
+        return replace(context, token=token.strip()) if token else context
+
+    def named(self, name: str) -> Context:
+        """The context of this name.
+
+        Raises:
+            NotFound: There is none.
+        """
+        if name not in self.known:
+            names = ", ".join(sorted(self.known)) or "none yet: log in with `nebu login`"
+            raise NotFound(f"no context {name!r} in {self.path}", f"known contexts: {names}")
+        return self.known[name]
+
     def use(self, name: str) -> Context:
         """Make a context the current one, in memory; `save` keeps it.
 
         Raises:
             NotFound: No context has this name.
         """
-        if name not in self.known:
-            names = ", ".join(sorted(self.known)) or "none yet: log in with `nebu login`"
-            raise NotFound(f"no context {name!r} in {self.path}", f"known contexts: {names}")
+        context = self.named(name)
         self.current = name
-        return self.known[name]
+        return context
 
     def save(self) -> None:
         """Write the file in one step, readable by its owner alone."""

@@ -3,18 +3,25 @@
     NebulousError
     ├── Unavailable            try the same again later (Temporal retries)
     │   ├── RateLimited        … after `retry_after` seconds
-    │   └── NotReady           … the thing is on its way
+    │   ├── NotReady           … the thing is on its way
+    │   └── Unreachable        … once the server can be reached: start it, or check its address
     ├── OutOfCapacity          try the next offer
     ├── QuotaExceeded          leave `scope` alone for a while, and say which quota
     ├── AuthFailed             stop using this credential or account
     ├── Rejected               the request can never work: say what to change
     │   ├── ImageNotFound      … here, the image
-    │   └── NoAccelerator      … here, what the machine's driver says
+    │   ├── NoAccelerator      … here, what the machine's driver says
+    │   └── InvalidRequest     … here, the fields that `problems` names
     ├── NotFound               it is gone, or never was
     ├── Conflict               somebody else holds the name, or it changed meanwhile
     │   └── PortTaken          … here, the port
+    ├── Ended                  what was waited for can no longer come: look at why it ended
     ├── Forbidden              who you are does not allow this
     └── Unauthenticated        we do not know who you are
+
+What a client makes of the API's answers: 401 Unauthenticated · 403 Forbidden · 404 NotFound · 409 Conflict · 413, 422
+and other 4xx Rejected, or InvalidRequest where fields are named · 429 RateLimited or QuotaExceeded · 503 and other 5xx
+Unavailable · no answer Unreachable. Waiting that takes too long is NotReady.
 
 Platforms translate their cloud's errors once, at their edge. `activities/failures.py` turns these into Temporal
 failures whose `type` is the class name; `api/problems.py` maps them to HTTP. A message says what,
@@ -22,6 +29,8 @@ which (`{x!r}`) and what to do.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class NebulousError(Exception):
@@ -59,6 +68,10 @@ class NotReady(Unavailable):
     """What was asked for is on its way; ask again in `retry_after` seconds."""
 
 
+class Unreachable(Unavailable):
+    """No answer from the server at all."""
+
+
 class OutOfCapacity(NebulousError):
     """This offer is sold out and nothing was rented; another offer may do."""
 
@@ -87,6 +100,19 @@ class NoAccelerator(Rejected):
     """The machine has the accelerator, and its driver does not give it to a container."""
 
 
+class InvalidRequest(Rejected):
+    """What was asked for is wrong; `problems` holds a path, such as `["env_vars", 0, "key"]`, and words for each fault.
+
+    Raised for what the API found, and before anything is sent for what the models tell by themselves.
+    """
+
+    def __init__(
+        self, message: str, hint: str | None = None, problems: Sequence[tuple[list[str | int], str]] = ()
+    ) -> None:
+        super().__init__(message, hint)
+        self.problems = list(problems)
+
+
 class NotFound(NebulousError):
     """It does not exist (any more). From a platform this, and nothing else, proves absence."""
 
@@ -97,6 +123,10 @@ class Conflict(NebulousError):
 
 class PortTaken(Conflict):
     """A port that is to be public belongs to another program of that machine."""
+
+
+class Ended(NebulousError):
+    """What was waited for can no longer come."""
 
 
 class Forbidden(NebulousError):
@@ -113,15 +143,18 @@ BY_TYPE: dict[str, type[NebulousError]] = {
         Unavailable,
         RateLimited,
         NotReady,
+        Unreachable,
         OutOfCapacity,
         QuotaExceeded,
         AuthFailed,
         Rejected,
         ImageNotFound,
         NoAccelerator,
+        InvalidRequest,
         NotFound,
         Conflict,
         PortTaken,
+        Ended,
         Forbidden,
         Unauthenticated,
     )

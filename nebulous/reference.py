@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from nebulous.client import reference as methods
 from nebulous.models.base import IDENTITY, Duration, Spec, model_in
 from nebulous.models.changes import in_place
 from nebulous.models.kinds import KINDS
@@ -185,7 +186,8 @@ def pages() -> dict[str, str]:
     """The generated pages by file name."""
     from nebulous.cli import manual
 
-    return {"cli.md": manual.page(), "fields.md": fields(), "settings.md": settings()}
+    written = {"fields.md": fields(), "settings.md": settings()}
+    return {"cli.md": manual.page(), "sdk-methods.md": methods.page(), **written}
 
 
 if __name__ == "__main__":

@@ -8,16 +8,65 @@ import socket
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
-from nebulous.errors import BY_TYPE, NebulousError, Unavailable
+from nebulous import contexts
+from nebulous.client import Api, Place, wire
+from nebulous.errors import BY_TYPE, NebulousError, Rejected, Unavailable
 
 if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
 
 STDIN, STDOUT, STDERR = 0, 1, 2
+LONGEST_URL = 200_000
 AHEAD_BYTES = 256 * 1024  # of input that the server has not passed on yet
 PIECE_BYTES = 32 * 1024
 PROBES = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}  # seconds; a vanished server is noticed so
+
+
+def execute(api: Api, place: Place, argv: list[str], terminal: tuple[int, int] | None = None) -> RemoteExecution:
+    """Run a further command in a container.
+
+    Args:
+        api: The server.
+        place: The container.
+        argv: Program and arguments.
+        terminal: Rows and columns of the terminal that it gets; None gives it none, and stderr apart.
+
+    Raises:
+        Unreachable: No answer. NebulousError: from `output()` of what is returned, if the API refuses.
+    """
+    from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus
+    from websockets.sync.client import connect
+
+    token = api.headers.get("Authorization")
+    try:
+        connection = connect(
+            _url(api.server, place, argv, terminal),
+            additional_headers={"Authorization": token} if token else None,
+            user_agent_header=api.headers["User-Agent"],
+            compression=None,
+            ping_timeout=None,
+            proxy=None if contexts.is_loopback(api.server) else True,
+            open_timeout=wire.READ_TIMEOUT.total_seconds(),
+        )
+    except InvalidStatus as error:
+        what = f"{api.server} answered {error.response.status_code} {error.response.reason_phrase}"
+        hint = "does a Nebulous API that knows exec run there?"
+        raise wire.class_for(error.response.status_code)(what, hint) from error
+    except (OSError, InvalidHandshake, InvalidMessage) as error:
+        raise wire.unreachable(api.server, error) from error
+    return RemoteExecution(connection)
+
+
+def _url(server: str, place: Place, argv: list[str], terminal: tuple[int, int] | None) -> str:
+    query: list[tuple[str, Any]] = [("command", word) for word in argv]
+    query += [("owner", place.owner)] if place.owner else []
+    query += [("tty", "true"), ("rows", terminal[0]), ("cols", terminal[1])] if terminal else []
+    url = f"{server.replace('http', 'ws', 1)}{place.path}/exec?{urlencode(query)}"
+    if len(url) > LONGEST_URL:
+        raise Rejected("the command is too long to travel", "pass what is long on standard input: -i")
+    return url
 
 
 class RemoteExecution:

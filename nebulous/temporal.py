@@ -2,7 +2,8 @@
 
 A resource's workflow answers to these names, and programs in any language may use them:
 signals `stop start restart delete {"id": …}` and `observe {…}`, update `create {"spec", "metadata"}`, query
-`history`. Its argument is plain JSON, `{"spec": {…}}`, with all else defaulted.
+`history`. Its argument is plain JSON, `{"spec": {…}}`, with all else defaulted. Programs in Python have
+`start_container` and `get_container` here, which are those of `starters.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from pydantic import ValidationError
 from temporalio.api.enums.v1 import IndexedValueType
@@ -25,6 +26,11 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from nebulous.ids import Address
 from nebulous.models.resources import Row
+
+if TYPE_CHECKING:
+    from nebulous.starters import ContainerHandle as ContainerHandle
+    from nebulous.starters import get_container as get_container
+    from nebulous.starters import start_container as start_container
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +58,14 @@ _TYPES = {
 }
 
 KEYWORDS_AT_MOST = 2048  # bytes in one value of a search attribute
+
+
+def __getattr__(name: str) -> object:  # on first use: the starters import this module
+    if name not in ("ContainerHandle", "get_container", "start_container"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from nebulous import starters
+
+    return getattr(starters, name)
 
 
 async def connect(

@@ -13,7 +13,7 @@ from nebulous.cli import failures, options
 from nebulous.cli.lookup import connect
 from nebulous.cli.names import Target, select
 from nebulous.cli.passing import Passing, passed_on
-from nebulous.remote import STDERR, RemoteExecution
+from nebulous.remote import STDERR, RemoteExecution, execute
 
 CLASS = Passing
 SHELL = ["/bin/sh", "-c", "command -v bash >/dev/null 2>&1 && exec bash || exec /bin/sh"]
@@ -36,7 +36,7 @@ def command(
     from nebulous.cli import terminal
 
     with contextlib.ExitStack() as stack:
-        execution = lookup.api.execute(place, argv or SHELL, terminal.size() if tty else None)
+        execution = execute(lookup.api, place, argv or SHELL, terminal.size() if tty else None)
         stack.enter_context(execution)
         if tty and stdin:
             stack.enter_context(terminal.raw())

@@ -18,9 +18,10 @@ from typing import Any
 
 import pytest
 
-from nebulous import client, logs
 from nebulous.cli import feed
 from nebulous.cli.main import main
+from nebulous.client import wire
+from nebulous.client._sync import follow
 
 LIMIT_S = 20.0
 ROOT = Path(__file__).parents[2]
@@ -73,8 +74,8 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Repetitions as in life, but sooner."""
-    monkeypatch.setattr(client, "PAUSES", (0.01, 0.01, 0.01))
-    monkeypatch.setattr(logs, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(wire, "PAUSES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(follow, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(feed, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(feed, "LONGEST_PAUSE", 0.02)
 

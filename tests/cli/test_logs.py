@@ -10,7 +10,6 @@ from nebulous.cli.logs import follow_log
 from nebulous.cli.lookup import Lookup
 from nebulous.client import Api, Place, Unreachable
 from nebulous.contexts import Context
-from nebulous.logs import LogFollow, lines
 
 LOGS = "/v1/containers/default/foo/logs"
 END = {"status": "completed", "reason": "", "exit_code": 0}
@@ -131,12 +130,3 @@ def test_logs_used_wrongly_is_code_2(nebu, words, said):
     ended = nebu(*words)
     assert ended.code == 2
     assert said in ended.err
-
-
-def test_only_a_line_feed_ends_a_line():
-    assert list(lines(iter([b"a\x0bb\xe2\x80\xa8c", b"\r\nd\ne"]))) == ["a\x0bb\u2028c", "d"]
-
-
-def test_a_follow_starts_where_it_is_told():
-    follow = LogFollow(lambda *_: pytest.fail("nothing was asked yet"), {"offset": 7})
-    assert follow.offset == 7

@@ -90,8 +90,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         parts = urlsplit(self.path)
-        length = int(self.headers.get("Content-Length") or 0)
-        body = json.loads(self.rfile.read(length)) if length else None
+        sent = self._body()
+        body = json.loads(sent) if sent and "json" in self.headers.get("Content-Type", "") else sent or None
         headers = {name.lower(): value for name, value in self.headers.items()}
         reply = self.double.answer(Asked(self.command, parts.path, parse_qs(parts.query), headers, body))
         if not reply.status:
@@ -105,6 +105,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(reply.raw)
         self.close_connection = reply.cut
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
 
     do_GET = do_POST = do_DELETE = do_PUT = _serve  # noqa: N815 - the library's names
 

@@ -51,7 +51,7 @@ def test_labels_may_be_written_as_numbers_in_the_schema_too():
     assert labels["additionalProperties"] == {"type": ["string", "number", "boolean"]}
 
 
-@pytest.mark.parametrize("page", ["cli.md", "fields.md", "settings.md"])
+@pytest.mark.parametrize("page", ["cli.md", "fields.md", "sdk-methods.md", "settings.md"])
 def test_the_generated_pages_are_fresh(page: str):
     """Run `python -m nebulous.reference docs` when this fails."""
     assert (DOCS / page).read_text() == reference.pages()[page]
@@ -78,6 +78,6 @@ def test_the_page_marks_exactly_the_fields_that_real_platforms_refuse():
 
 def test_the_command_writes_all_pages(tmp_path: Path, capsys):
     assert reference.main([str(tmp_path)]) == 0
-    assert {file.name for file in tmp_path.iterdir()} == {"cli.md", "fields.md", "settings.md"}
+    assert {file.name for file in tmp_path.iterdir()} == {"cli.md", "fields.md", "sdk-methods.md", "settings.md"}
     assert reference.main([]) == 2
     assert "usage:" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""The client as it is written: asynchronous. `python -m nebulous.client.build` makes `_sync` of it."""

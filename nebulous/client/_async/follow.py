@@ -1,0 +1,194 @@
+"""What the server sends for as long as one listens: logs and watches, whatever breaks between.
+
+With every event the server says which place comes after it, so a connection that was cut goes on there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
+from datetime import timedelta
+from time import monotonic
+from typing import Any, Generic, Self, TypeVar
+
+from nebulous.client.events import Event, EventParser
+from nebulous.client.watching import Told
+from nebulous.client.wire import Change
+from nebulous.errors import Unavailable
+
+#: A stream of events sends a sign of life every 5 s; without three of them the connection is dead.
+SILENCE = timedelta(seconds=15)
+#: How long to try to come back after a cut.
+PATIENCE = timedelta(seconds=30)
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0  # seconds between two attempts
+
+#: Opens a connection at the beginning (None), or behind the event with this id.
+Connect = Callable[[str | None], AbstractAsyncContextManager[AsyncIterator[bytes]]]
+
+T = TypeVar("T")
+
+
+class AsyncStream(Generic[T]):
+    """Something that comes bit by bit: iterate over it, inside `with` if you may leave before its end."""
+
+    def __init__(self) -> None:
+        self._running: AsyncGenerator[T] | None = None
+
+    def _items(self) -> AsyncGenerator[T]:
+        raise NotImplementedError
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        self._running = self._items()
+        return self._running
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Let go of the connection, if one is open."""
+        if self._running is not None:
+            await self._running.aclose()
+
+
+class AsyncLog(AsyncStream[bytes]):
+    """What a command wrote: by iteration the bytes as they come, or whole lines of text."""
+
+    #: `status`, `reason` and `exit_code`, once a followed log has ended.
+    end: dict[str, Any] | None = None
+
+    async def lines(self) -> AsyncGenerator[str]:
+        """Whole lines without their end; bytes that are no UTF-8 become U+FFFD."""
+        rest = b""
+        async for chunk in self:
+            *whole, rest = (rest + chunk).split(b"\n")
+            for line in whole:
+                yield line.decode("utf-8", "replace")
+        if rest:
+            yield rest.decode("utf-8", "replace")
+
+    async def read(self) -> bytes:
+        """All of it at once."""
+        return b"".join([chunk async for chunk in self])
+
+
+class AsyncLogText(AsyncLog):
+    """What was written so far."""
+
+    def __init__(self, chunks: Callable[[], AsyncGenerator[bytes]]) -> None:
+        super().__init__()
+        self._chunks = chunks
+
+    def _items(self) -> AsyncGenerator[bytes]:
+        return self._chunks()
+
+
+async def resumed(
+    connect: Connect, last: Callable[[], str | None], patience: timedelta, *, at_first: bool = True
+) -> AsyncGenerator[Event]:
+    """Events over as many connections as it takes, each beginning behind `last()`; for ever.
+
+    Args:
+        connect: Opens a connection.
+        last: The id of the last event taken.
+        patience: How long to try to come back.
+        at_first: Whether to be patient before anything has come, too.
+
+    Raises:
+        Unavailable: The connection broke and did not come back within the patience.
+    """
+    alive, pause, met = monotonic(), FIRST_PAUSE, at_first
+    while True:
+        cause = Unavailable("the server keeps closing the connection")
+        try:
+            async with aclosing(_connection(connect, last())) as events:
+                async for event in events:
+                    alive, pause, met = monotonic(), FIRST_PAUSE, True
+                    yield event
+        except Unavailable as error:
+            cause = error
+        if not met or monotonic() - alive > patience.total_seconds():
+            raise cause
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, LONGEST_PAUSE)
+
+
+async def _connection(connect: Connect, last: str | None) -> AsyncGenerator[Event]:
+    parser = EventParser()
+    async with connect(last) as chunks:
+        async for chunk in chunks:
+            for event in parser.feed(chunk):
+                yield event
+
+
+class AsyncLogFollow(AsyncLog):
+    """The bytes of a followed log, until the command has ended; then `end` says how."""
+
+    def __init__(self, connect: Connect, offset: int | None = None, patience: timedelta = PATIENCE) -> None:
+        super().__init__()
+        self._connect, self._patience = connect, patience
+        self._last: str | None = None
+        #: The place after the last byte received, as the server counts; None before the first.
+        self.offset = offset
+        #: Called with what the server says while there is nothing to read yet.
+        self.comment: Callable[[str], None] = lambda _: None
+
+    @property
+    def exit_code(self) -> int | None:
+        """The command's own, once it has ended; None without one."""
+        return (self.end or {}).get("exit_code")
+
+    async def _items(self) -> AsyncGenerator[bytes]:
+        async with aclosing(resumed(self._connect, lambda: self._last, self._patience)) as events:
+            async for event in events:
+                if event.comment:
+                    self.comment(event.comment)
+                elif event.name == "end":
+                    self.end = json.loads(event.data or "{}")
+                    return
+                elif text := self._take(event):
+                    yield text
+
+    def _take(self, event: Event) -> bytes:
+        if event.id.isdigit():
+            # From here on the offset alone says where to go on.
+            self.offset, self._last = int(event.id), event.id
+        # Bytes that are no UTF-8 travel as lone surrogates, and become bytes again here.
+        return str(json.loads(event.data or "{}").get("text", "")).encode("utf-8", "surrogateescape")
+
+
+class AsyncWatch(AsyncStream[Change]):
+    """What there is and what changes, each change once, for ever; `cursor` says where another watch goes on."""
+
+    def __init__(self, connect: Connect, cursor: str | None = None, patience: timedelta = PATIENCE) -> None:
+        super().__init__()
+        self._connect, self._patience = connect, patience
+        self._told = Told(cursor)
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End at the next sign of life; for another thread, or task, than the one that iterates."""
+        self._stopped = True
+
+    @property
+    def cursor(self) -> str | None:
+        """The place behind the last change received; None before all that was there has been told."""
+        return self._told.cursor
+
+    def _begin(self, last: str | None) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        self._told.connected()
+        return self._connect(last)
+
+    async def _items(self) -> AsyncGenerator[Change]:
+        stream = resumed(self._begin, lambda: self.cursor, self._patience, at_first=False)
+        async with aclosing(stream) as events:
+            async for event in events:
+                if self._stopped:
+                    return
+                for change in self._told.take(event):
+                    yield change

@@ -1,0 +1,86 @@
+"""Waiting for a container, by looking at its row again and again, which costs the engine nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator
+from datetime import timedelta
+from time import monotonic
+
+from nebulous import waiting
+from nebulous.client._async.api import AsyncApi
+from nebulous.client.replies import Container
+from nebulous.client.wire import Json, Place
+from nebulous.errors import NotFound, NotReady, Unavailable
+
+
+async def until_reached(
+    api: AsyncApi, place: Place, container: Container, until: str, limit: timedelta | None, *, begun: bool = True
+) -> Container:
+    """Wait until this life has come to what is waited for; one that has not begun may still have another before it.
+
+    Raises:
+        Ended, NotReady, NotFound: As `containers.wait` says.
+    """
+    async for row in _looks(api, place, limit):
+        if row["metadata"]["id"] != container.metadata.id:
+            if not begun:
+                continue
+            raise over(container)
+        container, begun = Container.of(row), True
+        if waiting.reached(until, container.status, str(container)):
+            return container
+    raise NotReady(
+        f"{container} is {waiting.described(container.status)}, and not {until} after {limit}",
+        "it goes on: wait again, or longer",
+    )
+
+
+def over(container: Container | str) -> NotFound:
+    """What is said of a life that another has followed."""
+    return NotFound(f"this life of {container} is over: another has begun under its name")
+
+
+async def until_gone(api: AsyncApi, place: Place, life: str, limit: timedelta | None) -> None:
+    """Wait until nothing is left of this life.
+
+    Raises:
+        NotReady: Something is, after the limit.
+    """
+    try:
+        async for row in _looks(api, place, limit):
+            if life and row["metadata"]["id"] != life:
+                return
+    except NotFound:
+        return
+    raise NotReady(f"container/{place.name} is not gone yet after {limit}", "its deletion goes on")
+
+
+async def until_left(api: AsyncApi, place: Place, ended: Container) -> Container:
+    """Wait a moment until one that has ended runs again, so that whoever waits next does not meet the old end."""
+    container = ended
+    async for row in _looks(api, place, waiting.LEAVES_WITHIN):
+        container = Container.of(row)
+        if not container.finished or container.status.attempt != ended.status.attempt:
+            break
+    return container
+
+
+async def _looks(api: AsyncApi, place: Place, limit: timedelta | None) -> AsyncGenerator[Json]:
+    """Its row again and again, often at first; ends when the time is over."""
+    pause, alive = waiting.FIRST_PAUSE, monotonic()
+    end = alive + limit.total_seconds() if limit is not None else math.inf
+    while True:
+        try:
+            row = await api.get(place)
+        except Unavailable:
+            if monotonic() - alive > api.patience.total_seconds():
+                raise
+        else:
+            alive = monotonic()
+            yield row
+        if monotonic() >= end:
+            return
+        await asyncio.sleep(max(0.0, min(pause, end - monotonic())))
+        pause = min(pause * waiting.GROWTH, waiting.LONGEST_PAUSE)
