@@ -122,13 +122,16 @@ async def _upload(request: Request, session: Session) -> int:
         if sending.done():
             await sending
         await answered
+        async with asyncio.timeout(DRAIN_S):
+            return await sending  # the worker's answer may overtake the end of our own sending
+    except TimeoutError as error:
+        raise BadRequest("the body goes on behind the end of the archive") from error
     except NebulousError:
         await end(sending)
         await _drain(request)
         raise
     finally:
         await end(sending, answered)
-    return sending.result()
 
 
 async def _send(request: Request, session: Session) -> int:

@@ -59,7 +59,7 @@ class Engine:
 
 
 @pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     folder = tmp_path_factory.mktemp("engine")
     temporal_port, redis_port = _free_port(), _free_port()
     tuning = [part for key, value in TUNING.items() for part in ("--dynamic-config-value", f"{key}={value}")]
@@ -107,9 +107,9 @@ def _await_port(port: int) -> None:
     raise AssertionError(f"nothing listens on port {port} after {START_LIMIT_S} s")
 
 
-async def _prepare(engine: Engine) -> None:
+async def _prepare(backend: Engine) -> None:
     """What a worker does at its start: search attributes, the install, platforms; here nobody works on them."""
-    client = await _connected(engine)
+    client = await _connected(backend)
     await temporal.register_search_attributes(client)
     await client.start_workflow(
         "Install",
@@ -137,16 +137,16 @@ async def _prepare(engine: Engine) -> None:
     await _until(lambda: _count(client, temporal.open_query("platform")), len(REPORTS))
 
 
-async def _connected(engine: Engine) -> Client:
+async def _connected(backend: Engine) -> Client:
     """Search attributes and the server's namespace are ready a moment after its port."""
     for _ in range(100):
         try:
-            client = await temporal.connect(engine.temporal)
+            client = await temporal.connect(backend.temporal)
             await client.count_workflows(rpc_timeout=timedelta(seconds=1))
             return client
         except Exception:
             await asyncio.sleep(0.1)
-    return await temporal.connect(engine.temporal)
+    return await temporal.connect(backend.temporal)
 
 
 async def _count(client: Client, query: str) -> int:
@@ -198,23 +198,23 @@ class Desk:
 
 
 @pytest.fixture
-def settings(engine: Engine, tmp_path: Path) -> Settings:
+def settings(backend: Engine, tmp_path: Path) -> Settings:
     return Settings(
-        temporal_address=engine.temporal,
-        redis_url=engine.redis,
+        temporal_address=backend.temporal,
+        redis_url=backend.redis,
         data_dir=tmp_path / "data",
         signing_key=SIGNING_KEY,
     )
 
 
 @pytest.fixture
-async def client(engine: Engine) -> Client:
-    return await temporal.connect(engine.temporal)
+async def client(backend: Engine) -> Client:
+    return await temporal.connect(backend.temporal)
 
 
 @pytest.fixture
-async def redis(engine: Engine) -> AsyncIterator[Any]:
-    connection = sessions.connect(engine.redis)
+async def redis(backend: Engine) -> AsyncIterator[Any]:
+    connection = sessions.connect(backend.redis)
     yield connection
     await connection.aclose()
 

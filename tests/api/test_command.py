@@ -54,12 +54,12 @@ def test_port_zero_takes_a_free_one_and_the_address_names_it() -> None:
         assert address_of(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-def test_it_serves_writes_its_ready_file_and_ends_on_sigterm(engine: Any, tmp_path: Path) -> None:
+def test_it_serves_writes_its_ready_file_and_ends_on_sigterm(backend: Any, tmp_path: Path) -> None:
     ready = tmp_path / "ready.json"
     environment = {
         **os.environ,
-        "NEBU_TEMPORAL_ADDRESS": engine.temporal,
-        "NEBU_REDIS_URL": engine.redis,
+        "NEBU_TEMPORAL_ADDRESS": backend.temporal,
+        "NEBU_REDIS_URL": backend.redis,
         "NEBU_SIGNING_KEY": SIGNING_KEY,
         "NEBU_DATA_DIR": str(tmp_path / "data"),
     }

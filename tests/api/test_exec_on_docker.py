@@ -14,19 +14,10 @@ import pytest
 from activities.platforms.docker import DockerPlatform
 from api.command import address_of, bind, server
 from nebulous.ids import platform_queue
-from tests import docker_engine
 from tests.activities.platforms.docker_builders import OnDocker
 from tests.api.test_execs import start
-from tests.dockerd import Dockerd
 from tests.terminals import LIMIT_S, terminal
 from worker.sessions import SessionRelay
-
-docker_itself = docker_engine.engine  # in this folder the fixture `engine` is another one
-
-
-@pytest.fixture(scope="session")
-def docker_host(docker_itself: Dockerd) -> str:
-    return docker_itself.host
 
 
 class TestOnDocker(OnDocker):

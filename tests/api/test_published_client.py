@@ -21,6 +21,7 @@ SCRIPTS = Path(__file__).parent / "published"
 LIMIT_S = 60
 
 #: Every field in some shape that the API takes; the simulated cloud takes them all.
+PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f me"
 FULL: dict[str, Any] = {
     "image": "busybox",
     "command": ["echo", "two words"],
@@ -39,7 +40,10 @@ FULL: dict[str, Any] = {
     "meters": [{"metric": "runtime", "currency": "USD", "costp": 10}],
     "ports": [{"port": 80, "protocol": "http", "public": True}, {"port": 53, "protocol": None}],
     "health_check": {"path": "/health", "port": 80},
-    "ssh_keys": [{"public_key": "ssh-ed25519 AAAA me"}, {"public_key_secret": "token"}],
+    "ssh_keys": [
+        {"public_key": PUBLIC_KEY},
+        {"public_key_secret": "token"},
+    ],
     "spot": True,
     "max_usd_per_hour": 50,
     "disk": 10,

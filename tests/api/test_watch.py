@@ -140,11 +140,11 @@ async def test_a_name_that_was_deleted_and_made_again_between_two_looks_shows_bo
     assert lives[0] != lives[1]
 
 
-async def test_fifty_watchers_cost_one_query_a_look_and_none_cost_none(desk: Any, engine: Any) -> None:
+async def test_fifty_watchers_cost_one_query_a_look_and_none_cost_none(desk: Any, backend: Any) -> None:
     with contextlib.closing(bind("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     runtime = Runtime(telemetry=TelemetryConfig(metrics=PrometheusConfig(bind_address=f"127.0.0.1:{port}")))
-    metered = await temporal.connect(engine.temporal, runtime=runtime)
+    metered = await temporal.connect(backend.temporal, runtime=runtime)
     app = create_app(desk.settings, metered, desk.redis)
     async with app.router.lifespan_context(app), served(desk, app) as stand, contextlib.AsyncExitStack() as stack:
 

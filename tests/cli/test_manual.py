@@ -76,14 +76,6 @@ def test_delete_of_many_says_what_became_of_each(nebu, server, double):
     assert ended.err.count("does not exist") == 2
 
 
-def test_a_selector_that_matches_nothing_is_said_and_no_failure(nebu, server):
-    server.on("GET", "/v1/containers", {"containers": [], "cursor": None})
-    for verb in ("delete", "stop", "start", "restart"):
-        ended = nebu(verb, "containers", "-l", "team=nobody")
-        assert (ended.code, ended.err) == (0, f"no containers to {verb}\n")
-    assert nebu("get", "containers", "-l", "team=nobody").err == "no containers\n"
-
-
 def test_the_guide_points_to_the_page():
     guide = Path(__file__).parents[2] / "docs" / "guide.md"
     assert "(cli.md)" in guide.read_text()

@@ -52,7 +52,7 @@ def test_a_long_name_is_refused_with_its_length_and_without_all_of_it():
 
 @pytest.mark.parametrize("name", ["logs", "Exec", "SEARCH"])
 def test_reserved_names_are_refused_in_any_case(name: str):
-    with pytest.raises(ValueError, match="is reserved; reserved are events, exec, logs"):
+    with pytest.raises(ValueError, match="is reserved; reserved are events, exec, files, logs"):
         ids.check_name(name)
 
 

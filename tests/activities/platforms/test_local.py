@@ -152,7 +152,7 @@ async def test_a_key_never_leads_out_of_the_folder(local: LocalPlatform, tmp_pat
 async def test_the_offer_is_this_machine_for_nothing(local: LocalPlatform):
     (offer,) = await local.offers(Ask())
     assert (offer.usd_per_hour, offer.price_source, offer.simulated) == (0.0, "own machine", False)
-    assert offer.features == {Feature.LOGS, Feature.NO_IMAGE, Feature.STATS}
+    assert offer.features == {Feature.LOGS, Feature.NO_IMAGE, Feature.EXEC, Feature.FILES, Feature.STATS}
 
 
 @pytest.mark.parametrize("ask", [Ask(spot=True), Ask(regions=["us-east-1"])])

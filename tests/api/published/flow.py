@@ -25,6 +25,8 @@ PLATFORM = sys.argv[1]
 URL = f"{os.environ['NEBU_SERVER']}/v1/containers"
 AUTH = {"Authorization": f"Bearer {os.environ['NEBU_API_KEY']}"}
 
+PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f me"
+
 
 def whole(**changed: object) -> Container:
     """The container of this story, with every field that the client compares."""
@@ -38,7 +40,11 @@ def whole(**changed: object) -> Container:
         "meters": [V1Meter(cost=0.1, currency="USD", unit="second", metric="runtime")],
         "restart": "OnFailure",
         "timeout": "1h 30m",
-        "ssh_keys": [V1SSHKey(public_key="ssh-ed25519 AAAA somebody")],
+        "ssh_keys": [
+            V1SSHKey(
+                public_key="ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f somebody"
+            )
+        ],
         "ports": [V1PortRequest(port=8000)],
     }
     return Container(name="story", namespace="tales", platform=PLATFORM, **{**fields, **changed})

@@ -154,7 +154,10 @@ def test_an_unknown_field_like_no_other_is_refused_with_all_known_ones():
             "a!/b",
             "organization 'a!' is not allowed: use letters, digits, '-', '_' and '.', beginning and ending with a",
         ),
-        ("logs", "name 'logs' is reserved; reserved are events, exec, logs, messages, restart, scale, search, start"),
+        (
+            "logs",
+            "name 'logs' is reserved; reserved are events, exec, files, logs, messages, restart, scale, search, start",
+        ),
     ],
 )
 def test_a_bad_name_is_refused_where_it_stands(name: str, message: str):

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nebulous.errors import Rejected
@@ -45,6 +45,7 @@ def test_json_is_read_with_tabs_escapes_and_exponents():
     assert one(text).data == json.loads(text)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # the first draw imports much
 @given(
     st.dictionaries(
         st.text("abcdef", min_size=1, max_size=3),
