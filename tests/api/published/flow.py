@@ -40,11 +40,7 @@ def whole(**changed: object) -> Container:
         "meters": [V1Meter(cost=0.1, currency="USD", unit="second", metric="runtime")],
         "restart": "OnFailure",
         "timeout": "1h 30m",
-        "ssh_keys": [
-            V1SSHKey(
-                public_key="ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f somebody"
-            )
-        ],
+        "ssh_keys": [V1SSHKey(public_key=PUBLIC_KEY)],
         "ports": [V1PortRequest(port=8000)],
     }
     return Container(name="story", namespace="tales", platform=PLATFORM, **{**fields, **changed})
