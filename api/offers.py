@@ -1,6 +1,6 @@
 """What could be rented now, in the order in which a workflow would try it, and why the rest is out.
 
-The platforms' workers are asked through the session plane (docs/adr/0012): live prices, no cloud SDK in this
+The platforms' workers are asked through the session plane (docs/adr/0009): live prices, no cloud SDK in this
 process, no Temporal action. Choosing and ranking are the workflow's own functions: what is foreseen is what is done.
 """
 
