@@ -107,7 +107,8 @@ def each_gone(
             progress.finish()
             yield place
         else:
-            progress.show(called(place), described(row))
+            seen = row["metadata"].get("deleted_at") or row["status"]["status"] == "stopping"
+            progress.show(called(place), described(row) if seen else f"delete requested, was {status_text(row)}")
     if left:
         raise too_late(left, limit)
 

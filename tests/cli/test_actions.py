@@ -141,13 +141,15 @@ def test_delete_waits_for_the_proof_and_shows_the_way(nebu, server, double):
     server.on(
         "GET",
         FOO,
+        double.container("foo"),
         double.container("foo", status="stopping", message="final push"),
-        double.container("foo", status="stopped", message="waits for proof"),
+        double.container("foo", status="stopping", message="waits for proof"),
         double.refusal(404, "NotFound", "gone"),
     )
     ended = nebu("delete", "containers", "foo")
     assert (ended.code, ended.out) == (0, "container/foo deleted\n")
-    assert ended.err == "container/foo stopping: final push\ncontainer/foo stopped: waits for proof\n"
+    said = ("delete requested, was running", "stopping: final push", "stopping: waits for proof")
+    assert ended.err == "".join(f"container/foo {words}\n" for words in said)
 
 
 def test_a_new_life_of_the_name_proves_the_old_one_gone(nebu, server, double):
