@@ -37,7 +37,7 @@ class ExecContract:
 
     def tells_size(self, rows: int, cols: int) -> list[str]:
         """Prints this size once it has it: an Engine gives a terminal its size only after the command has begun."""
-        script = f'until [ "$(stty size)" = "{rows} {cols}" ]; do sleep 0.02; done; stty size'
+        script = f'until [ "$(stty size 2>/dev/null)" = "{rows} {cols}" ]; do sleep 0.02; done; stty size'
         return ["sh", "-c", script]
 
     @pytest.fixture
@@ -78,7 +78,8 @@ class ExecContract:
     async def test_a_terminal_echoes_and_knows_its_size(self: Any, inside: Any):
         async with asyncio.timeout(self.patience_s):
             async with inside(self.tells_size(33, 77), Size(33, 77)) as execution:
-                assert await outcome(execution) == (b"33 77\r\n", b"", 0)
+                ended = await outcome(execution)
+                assert ended == (b"33 77\r\n", b"", 0), ended
             async with inside(["cat"], Size()) as execution:
                 pieces = execution.output()
                 await execution.write(b"typed\r")
