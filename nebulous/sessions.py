@@ -239,7 +239,8 @@ class Session:
             if not entries and not await self._redis.exists(self._request.alive):
                 entries = await self._inlet.fetch()  # it may have ended in between
                 if not entries:
-                    raise SessionLost(f"the worker of queue {self._queue!r} went away")
+                    gone = f"the worker of queue {self._queue!r} went away"
+                    raise SessionLost(gone, "try again once one is there: nebu get platforms")
         except RedisError as error:
             raise _redis_gone(error) from error
         return entries

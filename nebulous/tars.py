@@ -117,6 +117,8 @@ class _Unpacking:
             return
         if os.path.isdir(path) and not os.path.islink(path):
             raise Misfit(f"cannot put a file in the place of the folder {name!r}")
+        if os.path.lexists(path) and not (os.path.islink(path) or os.path.isfile(path)):
+            raise Misfit(f"{name!r} is a device, a pipe or a socket: nothing is put in its place")
         draft = os.path.join(os.path.dirname(path), f".nebu-{secrets.token_hex(6)}")
         try:
             self._write(tar, entry, safe, draft)

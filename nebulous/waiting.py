@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import Literal, get_args
 
+from nebulous import durations
 from nebulous.errors import Ended, InvalidRequest
 from nebulous.models.base import nearest
 from nebulous.models.containers import FINAL, ContainerStatus, Status
@@ -34,6 +36,22 @@ FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 0.1, 1.0, 1.5
 
 #: How soon a container that was asked to start again has left its end; without a worker it has not.
 LEAVES_WITHIN = timedelta(seconds=5)
+
+
+#: The longest wait; a number is seconds, None has no end.
+Limit = timedelta | float | None
+
+
+def seconds(limit: Limit) -> float:
+    """The limit as seconds."""
+    if limit is None:
+        return math.inf
+    return limit.total_seconds() if isinstance(limit, timedelta) else float(limit)
+
+
+def shown(limit: Limit) -> str:
+    """The limit for people: `1m30s`."""
+    return "ever" if limit is None else durations.render(limit)
 
 
 def check_until(word: str) -> str:

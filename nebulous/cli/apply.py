@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from nebulous.cli import failures, options
-from nebulous.cli.drafts import Draft, Identity, drafts_of, explain, kind_and_name, secret
+from nebulous.cli.drafts import Identity, drafts_or_secret, explain, kind_and_name
 from nebulous.cli.failures import UsageError
 from nebulous.cli.flags import ContainerFlags, spread
 from nebulous.cli.lookup import Lookup, connect
@@ -17,7 +17,6 @@ from nebulous.cli.plans import Plan, plan_all, show, tell_nothing
 from nebulous.cli.screen import confirm, emit, interactive, note
 from nebulous.client import Created, Json
 from nebulous.errors import NebulousError, Unauthenticated, Unavailable
-from nebulous.models.kinds import Kind
 
 _DONE = {"new": "created", "same": "unchanged", "changed": "changed", "next": "replaced"}
 
@@ -39,7 +38,7 @@ def command(
     name: options.Name = None,
     namespace: options.Namespace = None,
     source: options.Source = None,
-    value: Annotated[str | None, typer.Option("--value", help="Of a secret; - reads stdin.")] = None,
+    value: options.Value = None,
     replace: Annotated[bool, typer.Option("--replace", help="Begin a new life where nothing less will do.")] = False,
     yes: options.Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
@@ -50,7 +49,7 @@ def command(
     kind, named = kind_and_name(words or [], name)
     lookup = connect().within(namespace, owner)
     identity = Identity(named, namespace, owner)
-    drafts = _drafts(kind, identity, flags, source, value)
+    drafts = drafts_or_secret(kind, identity, flags, source, value)
     plans, code = plan_all(lookup, drafts)
     if code:
         if len(drafts) > 1:
@@ -64,16 +63,6 @@ def command(
     how = How(source, replace or yes, dry_run, wait)
     _consent(plans, how)
     return _apply_all(lookup, plans, how)
-
-
-def _drafts(
-    kind: Kind | None, identity: Identity, flags: ContainerFlags, source: str | None, value: str | None
-) -> list[Draft]:
-    if value is None:
-        return drafts_of(kind, identity, flags, source)
-    if kind is None or kind.name != "Secret" or source is not None or flags.given():
-        raise UsageError("--value belongs to a secret: nebu apply secret NAME --value VALUE")
-    return [secret(kind, identity, value, None)]
 
 
 def _consent(plans: list[Plan], how: How) -> None:

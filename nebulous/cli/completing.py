@@ -184,7 +184,8 @@ def _statuses(_: Spot) -> Candidates:
 
 
 def _awaited(spot: Spot) -> Candidates:
-    return [*_statuses(spot), ("finished", "whatever comes of it"), ("deleted", "nothing is left of it")]
+    more = {"finished": "whatever comes of it", "ready": "its health check passes", "deleted": "nothing is left of it"}
+    return [*_statuses(spot), *more.items()]
 
 
 def _kinds(_: Spot) -> Candidates:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from nebulous.cli import options
-from nebulous.cli.drafts import Identity, drafts_of, kind_and_name
+from nebulous.cli.drafts import Identity, drafts_or_secret, kind_and_name
 from nebulous.cli.flags import ContainerFlags, spread
 from nebulous.cli.lookup import connect
 from nebulous.cli.plans import plan_all, show, tell_nothing, trouble
@@ -25,6 +25,7 @@ def command(
     name: options.Name = None,
     namespace: options.Namespace = None,
     source: options.Source = None,
+    value: options.Value = None,
     owner: options.Owner = None,
 ) -> int:
     """Show what `nebu apply` would change; 0: nothing, 1: something, 2 and more: it cannot be told."""
@@ -33,7 +34,8 @@ def command(
     try:
         kind, named = kind_and_name(words or [], name)
         lookup = connect().within(namespace, owner)
-        plans, code = plan_all(lookup, drafts_of(kind, Identity(named, namespace, owner), flags, source))
+        identity = Identity(named, namespace, owner)
+        plans, code = plan_all(lookup, drafts_or_secret(kind, identity, flags, source, value))
     except NebulousError as error:
         return trouble(failures.report(error))
     show(plans, sys.stdout)

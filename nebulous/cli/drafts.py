@@ -64,9 +64,8 @@ def drafts_of(kind: Kind | None, identity: Identity, flags: ContainerFlags, file
     metadata = _metadata(identity, flags)
     if file is None:
         if kind is None:
-            raise UsageError(
-                "create what?", "nebu create container --image IMAGE --cmd COMMAND, or nebu create -f FILE"
-            )
+            advice = "such as: container --name web --image IMAGE"
+            raise UsageError("which resource? give -f FILE, or a kind and flags", advice)
         return [Draft(kind, {"kind": kind.name, "metadata": metadata, **found}, overridden=written)]
     from nebulous.cli.files import called, read, read_all
 
@@ -134,10 +133,29 @@ def secret(kind: Kind, identity: Identity, value: str | None, file: Path | None)
     return Draft(kind, {"kind": kind.name, "metadata": metadata, "value": value})
 
 
+def drafts_or_secret(
+    kind: Kind | None, identity: Identity, flags: ContainerFlags, source: str | None, value: str | None
+) -> list[Draft]:
+    """What a file or flags say, or the secret of `--value`.
+
+    Raises:
+        UsageError: They do not go together.
+    """
+    if value is None:
+        return drafts_of(kind, identity, flags, source)
+    if kind is None or kind.name != "Secret" or source is not None or flags.given():
+        raise UsageError("--value belongs to a secret: nebu apply secret NAME --value VALUE")
+    return [secret(kind, identity, value, None)]
+
+
 def explain(error: NebulousError, draft: Draft) -> int:
     """Say what is wrong with it, where that was written; return the exit code."""
     if isinstance(error, InvalidRequest):
         from nebulous.cli.files import report_problems
 
         return report_problems(error, draft.document, draft.overridden)
+    metadata: Json = draft.data.get("metadata") or {}
+    named = str(metadata.get("name") or "").rpartition("/")[2]
+    if named not in error.message:  # of many, which one?
+        error.message = f"{draft}: {error.message}"
     return failures.report(error)

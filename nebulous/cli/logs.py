@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -12,7 +13,7 @@ from nebulous.cli.lookup import Lookup, connect, looks_like_id
 from nebulous.cli.names import Target, select
 from nebulous.cli.screen import emit_bytes, note
 from nebulous.client import Json, Place, Unreachable
-from nebulous.errors import NotFound, Unavailable
+from nebulous.errors import NebulousError, NotFound, Unavailable
 
 
 def command(
@@ -59,7 +60,19 @@ def follow_log(lookup: Lookup, place: Place, life: str | None, start: Json, fare
     except KeyboardInterrupt:
         note(farewell or f"detached; come back with: nebu logs -f {name} --tail 20, or end it with: nebu stop {name}")
         return failures.DETACHED
-    return _code(log.end or {})
+    end = log.end or {}
+    code = _code(end)
+    if end.get("exit_code") is None and end.get("status") not in containers.GOOD:
+        _say_why(lookup, place)
+    return code
+
+
+def _say_why(lookup: Lookup, place: Place) -> None:
+    """Say why nothing ran: the log has nothing of it."""
+    with suppress(NebulousError):
+        message = lookup.api.get(place)["status"].get("message")
+        name = f"{place.name}{lookup.options(place.namespace or '')}"
+        note(f"{message or 'it did not run'}; see also: nebu describe {name}")
 
 
 def _place(lookup: Lookup, target: Target) -> tuple[Place, str | None]:

@@ -27,3 +27,4 @@ Source = Annotated[
     str | None,
     typer.Option("-f", "--file", metavar="FILE", help="A file, a folder, - for stdin, or an http(s) address."),
 ]
+Value = Annotated[str | None, typer.Option("--value", help="Of a secret; - reads stdin.")]

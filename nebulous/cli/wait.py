@@ -160,7 +160,8 @@ def _is(row: Json, wanted: str) -> bool:
 def _judge(lookup: Lookup, place: Place, row: Json, wanted: str) -> int:
     """The exit code for what one came to; says what went wrong."""
     status = row["status"]["status"]
-    short = wanted in {"running", READY} and status == "completed"  # it ran, too short to be seen
+    unchecked = wanted == READY and not row.get("health_check")  # then ready is running
+    short = status == "completed" and (wanted == "running" or unchecked)  # it ran, too short to be seen
     if _is(row, wanted) or (wanted == FINISHED and status in GOOD) or short:
         return 0
     back = f"{place.name}{lookup.options(place.namespace or '')}"

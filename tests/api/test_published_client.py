@@ -130,6 +130,12 @@ async def test_every_reply_about_what_really_lives_is_read(world: Any, tmp_path:
         replies.append(("V1Container", await world.until(status, name=name)))
     for path in ("runs/stop", "bare/start", "runs/restart"):
         replies.append(("V1Container", (await http.post(f"/v1/containers/default/{path}")).json()))
+    place = "/v1/containers/default/runs"
+    patched = await http.patch(place, json={"ttl_after_finished": "2h"})
+    applied = await http.put(f"{place}?replace=true", json={"image": "x", "command": "false"})
+    for reply in (patched, applied):
+        assert reply.is_success, reply.text
+        replies.append(("V1Container", reply.json()))
     for name in ("bare", "runs"):
         replies.append(("V1Container", (await http.delete(f"/v1/containers/default/{name}")).json()))
     life = (await world.row("full"))["metadata"]["id"]

@@ -245,3 +245,9 @@ def test_wait_used_wrongly_is_code_2(nebu, words, said):
     ended = nebu("wait", "foo", *words)
     assert ended.code == 2
     assert said in ended.err
+
+
+@pytest.mark.parametrize(("check", "code"), [({"path": "/"}, 1), (None, 0)])
+def test_what_ended_without_a_good_answer_to_its_check_was_never_ready(nebu, server, double, check, code):
+    server.on("GET", FOO, double.container("foo", status="completed", spec={"health_check": check}))
+    assert nebu("wait", "foo", "--for", "ready").code == code

@@ -125,7 +125,7 @@ def test_a_comparison_that_cannot_be_made_is_more_than_1(nebu, server, double, f
         (["-f", "ftp://host/file.yaml"], "ftp:// cannot be read"),
         (["-f", "https://me:secret@host/file.yaml"], "a user or a password"),
         (["container", "--image", "x"], "metadata.name is missing"),
-        (["--image", "x"], "create what?"),
+        (["--image", "x"], "which resource?"),
     ],
 )
 def test_what_cannot_be_read_is_code_2(nebu, server, words, said):

@@ -136,7 +136,7 @@ def test_a_bad_flag_is_usage_and_creates_nothing(nebu, accepting, words, said):
 def test_the_command_line_must_say_what(nebu):
     ended = nebu("create", "--image", "x")
     assert ended.code == 2
-    assert "create what?" in ended.err
+    assert "which resource?" in ended.err
     assert nebu("create", "contaner").code == 2
 
 

@@ -110,7 +110,7 @@ def test_a_dry_run_of_files_goes_through_all_and_fails_as_creating_would(nebu, s
     ended = nebu("create", "-f", "-", "--dry-run", stdin=text)
     assert ended.code == 1
     assert ended.out.count("is there just so: nothing would change (dry run)") == 2
-    assert ended.err == "error: it exists with another spec\nhint:  delete it first\n"
+    assert ended.err == "error: container/b: it exists with another spec\nhint:  delete it first\n"
 
 
 def test_of_many_offers_a_dry_run_shows_ten(nebu, server, double):

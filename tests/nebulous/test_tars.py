@@ -184,3 +184,11 @@ def test_what_is_no_archive_or_half_of_one_is_a_misfit_and_leaves_no_half_file(t
     with pytest.raises(tars.Misfit, match="no whole tar archive"):
         tars.unpack(io.BytesIO(content), target)
     assert list(target.iterdir()) == []
+
+
+def test_a_pipe_or_a_device_is_not_replaced(target: Path):
+    os.mkfifo(target / "pipe")
+    with pytest.raises(tars.Misfit, match="'pipe' is a device, a pipe or a socket"):
+        tars.unpack(archive(entry("pipe")), str(target))
+    assert stat.S_ISFIFO((target / "pipe").lstat().st_mode)
+    assert [each.name for each in target.iterdir()] == ["pipe"]

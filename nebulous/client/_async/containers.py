@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from datetime import timedelta
 from typing import Any, Unpack
 
 from nebulous import waiting
@@ -19,7 +18,7 @@ from nebulous.models.asked import ContainerFields, Fields
 from nebulous.models.containers import Attempt, ContainerSpec
 from nebulous.models.resources import Event, MetadataRequest
 from nebulous.models.seen import seen
-from nebulous.waiting import Until
+from nebulous.waiting import Limit, Until
 
 PLURAL = "containers"
 
@@ -58,7 +57,7 @@ class AsyncContainers:
         spec: ContainerSpec | Fields | None = None,
         *,
         wait: bool | Until = False,
-        limit: timedelta | None = None,
+        limit: Limit = None,
         idempotency_key: str | None = None,
         **fields: Unpack[ContainerFields],
     ) -> Container:
@@ -67,7 +66,7 @@ class AsyncContainers:
         Args:
             spec: A specification, or the same as in a file; `fields` win over it.
             wait: True waits until it has finished, or with restart Always until it runs; a word, for that status.
-            limit: How long to wait at most.
+            limit: How long to wait at most; a number is seconds.
             idempotency_key: Whoever repeats it gets the first life, finished or not; default one of this call's own.
             fields: Of a specification and its metadata: `name`, `image`, `command`, …
 
@@ -177,7 +176,7 @@ class AsyncContainers:
         container: Container | str,
         *,
         wait: bool = False,
-        limit: timedelta | None = None,
+        limit: Limit = None,
         namespace: str | None = None,
         owner: str | None = None,
     ) -> None:
@@ -197,7 +196,7 @@ class AsyncContainers:
         container: Container | str,
         until: Until = "finished",
         *,
-        limit: timedelta | None = None,
+        limit: Limit = None,
         namespace: str | None = None,
         owner: str | None = None,
     ) -> Container:

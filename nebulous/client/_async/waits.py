@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncGenerator
-from datetime import timedelta
 from time import monotonic
 
 from nebulous import waiting
@@ -13,10 +11,11 @@ from nebulous.client._async.api import AsyncApi
 from nebulous.client.replies import Container
 from nebulous.client.wire import Json, Place
 from nebulous.errors import NotFound, NotReady, Unavailable
+from nebulous.waiting import Limit
 
 
 async def until_reached(
-    api: AsyncApi, place: Place, container: Container, until: str, limit: timedelta | None, *, begun: bool = True
+    api: AsyncApi, place: Place, container: Container, until: str, limit: Limit, *, begun: bool = True
 ) -> Container:
     """Wait until this life has come to what is waited for; one that has not begun may still have another before it.
 
@@ -32,7 +31,7 @@ async def until_reached(
         if waiting.reached(until, container.status, str(container)):
             return container
     raise NotReady(
-        f"{container} is {waiting.described(container.status)}, and not {until} after {limit}",
+        f"{container} is {waiting.described(container.status)}, and not {until} after {waiting.shown(limit)}",
         "it goes on: wait again, or longer",
     )
 
@@ -42,7 +41,7 @@ def over(container: Container | str) -> NotFound:
     return NotFound(f"this life of {container} is over: another has begun under its name")
 
 
-async def until_gone(api: AsyncApi, place: Place, life: str, limit: timedelta | None) -> None:
+async def until_gone(api: AsyncApi, place: Place, life: str, limit: Limit) -> None:
     """Wait until nothing is left of this life.
 
     Raises:
@@ -54,7 +53,7 @@ async def until_gone(api: AsyncApi, place: Place, life: str, limit: timedelta | 
                 return
     except NotFound:
         return
-    raise NotReady(f"container/{place.name} is not gone yet after {limit}", "its deletion goes on")
+    raise NotReady(f"container/{place.name} is not gone yet after {waiting.shown(limit)}", "its deletion goes on")
 
 
 async def until_left(api: AsyncApi, place: Place, ended: Container) -> Container:
@@ -67,10 +66,10 @@ async def until_left(api: AsyncApi, place: Place, ended: Container) -> Container
     return container
 
 
-async def _looks(api: AsyncApi, place: Place, limit: timedelta | None) -> AsyncGenerator[Json]:
+async def _looks(api: AsyncApi, place: Place, limit: Limit) -> AsyncGenerator[Json]:
     """Its row again and again, often at first; ends when the time is over."""
     pause, alive = waiting.FIRST_PAUSE, monotonic()
-    end = alive + limit.total_seconds() if limit is not None else math.inf
+    end = alive + waiting.seconds(limit)
     while True:
         try:
             row = await api.get(place)

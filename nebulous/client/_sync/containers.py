@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from datetime import timedelta
 from typing import Any, Unpack
 
 from nebulous import waiting
@@ -20,7 +19,7 @@ from nebulous.models.asked import ContainerFields, Fields
 from nebulous.models.containers import Attempt, ContainerSpec
 from nebulous.models.resources import Event, MetadataRequest
 from nebulous.models.seen import seen
-from nebulous.waiting import Until
+from nebulous.waiting import Limit, Until
 
 PLURAL = "containers"
 
@@ -59,7 +58,7 @@ class Containers:
         spec: ContainerSpec | Fields | None = None,
         *,
         wait: bool | Until = False,
-        limit: timedelta | None = None,
+        limit: Limit = None,
         idempotency_key: str | None = None,
         **fields: Unpack[ContainerFields],
     ) -> Container:
@@ -68,7 +67,7 @@ class Containers:
         Args:
             spec: A specification, or the same as in a file; `fields` win over it.
             wait: True waits until it has finished, or with restart Always until it runs; a word, for that status.
-            limit: How long to wait at most.
+            limit: How long to wait at most; a number is seconds.
             idempotency_key: Whoever repeats it gets the first life, finished or not; default one of this call's own.
             fields: Of a specification and its metadata: `name`, `image`, `command`, …
 
@@ -174,7 +173,7 @@ class Containers:
         container: Container | str,
         *,
         wait: bool = False,
-        limit: timedelta | None = None,
+        limit: Limit = None,
         namespace: str | None = None,
         owner: str | None = None,
     ) -> None:
@@ -194,7 +193,7 @@ class Containers:
         container: Container | str,
         until: Until = "finished",
         *,
-        limit: timedelta | None = None,
+        limit: Limit = None,
         namespace: str | None = None,
         owner: str | None = None,
     ) -> Container:

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Generator
-from datetime import timedelta
 from time import monotonic
 
 from nebulous import waiting
@@ -14,10 +12,11 @@ from nebulous.client._sync.api import Api
 from nebulous.client.replies import Container
 from nebulous.client.wire import Json, Place
 from nebulous.errors import NotFound, NotReady, Unavailable
+from nebulous.waiting import Limit
 
 
 def until_reached(
-    api: Api, place: Place, container: Container, until: str, limit: timedelta | None, *, begun: bool = True
+    api: Api, place: Place, container: Container, until: str, limit: Limit, *, begun: bool = True
 ) -> Container:
     """Wait until this life has come to what is waited for; one that has not begun may still have another before it.
 
@@ -33,7 +32,7 @@ def until_reached(
         if waiting.reached(until, container.status, str(container)):
             return container
     raise NotReady(
-        f"{container} is {waiting.described(container.status)}, and not {until} after {limit}",
+        f"{container} is {waiting.described(container.status)}, and not {until} after {waiting.shown(limit)}",
         "it goes on: wait again, or longer",
     )
 
@@ -43,7 +42,7 @@ def over(container: Container | str) -> NotFound:
     return NotFound(f"this life of {container} is over: another has begun under its name")
 
 
-def until_gone(api: Api, place: Place, life: str, limit: timedelta | None) -> None:
+def until_gone(api: Api, place: Place, life: str, limit: Limit) -> None:
     """Wait until nothing is left of this life.
 
     Raises:
@@ -55,7 +54,7 @@ def until_gone(api: Api, place: Place, life: str, limit: timedelta | None) -> No
                 return
     except NotFound:
         return
-    raise NotReady(f"container/{place.name} is not gone yet after {limit}", "its deletion goes on")
+    raise NotReady(f"container/{place.name} is not gone yet after {waiting.shown(limit)}", "its deletion goes on")
 
 
 def until_left(api: Api, place: Place, ended: Container) -> Container:
@@ -68,10 +67,10 @@ def until_left(api: Api, place: Place, ended: Container) -> Container:
     return container
 
 
-def _looks(api: Api, place: Place, limit: timedelta | None) -> Generator[Json]:
+def _looks(api: Api, place: Place, limit: Limit) -> Generator[Json]:
     """Its row again and again, often at first; ends when the time is over."""
     pause, alive = waiting.FIRST_PAUSE, monotonic()
-    end = alive + limit.total_seconds() if limit is not None else math.inf
+    end = alive + waiting.seconds(limit)
     while True:
         try:
             row = api.get(place)
