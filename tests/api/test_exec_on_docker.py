@@ -55,7 +55,7 @@ class TestOnDocker(OnDocker):
             screen.resize(40, 132)
             screen.type('until [ "$(stty size)" = "40 132" ]; do sleep 0.05; done; echo wi""der\r')
             screen.expect("wider\r\n")
-            screen.type("trap 'echo cau''ght' INT; echo rea''dy; sleep 300\r")
+            screen.type("trap 'echo cau''ght; o=1' INT; echo rea''dy; until [ \"$o\" ]; do sleep 0.1; done\r")
             screen.expect("ready\r\n")
             screen.type("\x03")
             screen.expect("caught")

@@ -166,7 +166,8 @@ def test_without_a_command_it_starts_a_shell(house: Server) -> None:
 
 def test_ctrl_c_on_its_terminal_goes_to_the_command(house: Server) -> None:
     with terminal(house.env, "exec", "-it", "foo", "--", "sh") as screen:
-        screen.type("trap 'echo caught' INT; echo rea''dy; sleep 300; echo go''on\r")
+        # a loop, for a shell that is interrupted just before it starts its program waits for the end of that
+        screen.type("trap 'echo caught; o=1' INT; echo rea''dy; until [ \"$o\" ]; do sleep 0.1; done\r")
         screen.expect("ready\r\n")
         screen.type("\x03")
         screen.expect("caught")
