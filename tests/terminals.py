@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import pty
@@ -28,6 +29,7 @@ class Terminal:
         self.seen = ""
         self._end = end
         self._read_to = 0
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode  # a read may end within a character
 
     def expect(self, text: str) -> None:
         """Read until the text stands there; the test fails when it does not come."""
@@ -58,7 +60,7 @@ class Terminal:
             data = os.read(self._end, 65536) if ready else b""
         except OSError:  # Linux says EIO when the last program has left the terminal
             data = b""
-        self.seen += data.decode(errors="replace")
+        self.seen += self._decode(data)
         return bool(data)
 
 

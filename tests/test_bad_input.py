@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -111,6 +113,22 @@ def test_a_name_that_exists_with_another_spec_is_a_conflict_and_the_same_spec_is
     assert "another spec" in other.stderr
     assert "delete it first" in other.stderr
     assert server.nebu("delete", "containers", "twice").returncode == OK
+
+
+def test_of_two_creates_of_one_name_at_once_one_wins_and_the_other_is_told(server: Server) -> None:
+    for name in ("race", "again"):
+        create = ("create", "container", "--name", name, "--platform", "sim", "--image")
+        with ThreadPoolExecutor() as both:
+            ended = list(both.map(lambda image, create=create: server.nebu(*create, image), ("a", "b")))
+        won, lost = sorted(ended, key=lambda each: each.returncode)
+        assert (won.returncode, lost.returncode) == (OK, FAILED), ended
+        assert won.stdout == f"container/{name} created\n"
+        assert "another spec" in lost.stderr
+        assert "delete it first" in lost.stderr
+        row = json.loads(server.nebu("get", "containers", name, "-o", "json").stdout)
+        assert (row["image"], row["status"]["attempt"]) == ("ab"[ended.index(won)], 1)
+        assert server.nebu("delete", "containers", name).returncode == OK  # and no second life begins behind it
+        assert server.nebu("get", "containers", name).returncode == NOT_FOUND
 
 
 @pytest.mark.parametrize(

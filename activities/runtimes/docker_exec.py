@@ -22,12 +22,16 @@ log = logging.getLogger(__name__)
 
 MARK = "NEBU_SESSION"
 ENDED_WITHIN_S = 10.0  # after its output has ended
+BROKEN_WITHIN_S = 1.0  # after its connection was reset: it may have ended just then
 LOOK_S, SLOWEST_LOOK_S = 0.02, 0.5
 SIZE_TRIES = 20
 CREATE_S = 60.0
 KILL_S = 15.0
+KILL_PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)  # between tries, while the Engine does not answer
 REFUSED = b"OCI runtime exec failed"  # the Engine's word on stdout for a program that it could not start
 ABSENT = (b"executable file not found", b"no such file or directory")  # Engine 20.10 with runc 1.1 calls it 126
+
+_ending: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected
 
 #: $1 is the mark. Only the shell's own words, cat, sleep and kill: a small image has no more.
 KILLER = """
@@ -101,7 +105,7 @@ class DockerExecution:
             Unavailable: It has not ended, or nobody knows.
         """
         pause, waited = LOOK_S, 0.0
-        while waited < ENDED_WITHIN_S:
+        while waited < (BROKEN_WITHIN_S if self._line.broke else ENDED_WITHIN_S):
             seen = await self._look()
             if not seen["Running"] and seen["ExitCode"] is not None:
                 self.ended = True
@@ -109,7 +113,7 @@ class DockerExecution:
                 return NO_PROGRAM if absent else int(seen["ExitCode"])
             await asyncio.sleep(pause)
             waited, pause = waited + pause, min(2 * pause, SLOWEST_LOOK_S)
-        raise Unavailable("the command's output broke off; it was ended", "run it again")
+        raise Unavailable("the line to the Engine broke, and with it the command", "run it again")
 
     async def settle(self, size: Size) -> None:
         """Give the terminal its first size, which the Engine refuses until the command has begun."""
@@ -165,15 +169,33 @@ async def _made(engine: Engine, container: str, argv: list[str], env: list[str],
 
 
 async def _end(engine: Engine, container: str, mark: str) -> None:
-    """End what has the mark. Nothing to do where nothing runs any more; without a shell there, nothing can be done."""
-    argv = ["/bin/sh", "-c", KILLER, "sh", mark]
+    """End what has the mark; where the Engine does not answer, its reader need not wait for the next try."""
     try:
+        await _kill(engine, container, mark)
+    except (NebulousError, TimeoutError):
+        trying = asyncio.create_task(_end_later(engine, container, mark))
+        _ending.add(trying)
+        trying.add_done_callback(_ending.discard)
+
+
+async def _end_later(engine: Engine, container: str, mark: str) -> None:
+    failure: Exception | None = None
+    for pause in KILL_PAUSES_S:
+        await asyncio.sleep(pause)
+        try:
+            return await _kill(engine, container, mark)
+        except (NebulousError, TimeoutError) as error:
+            failure = error
+    log.warning("a command that nobody reads any more could not be ended in %s: %s", container[:12], failure)
+    return None
+
+
+async def _kill(engine: Engine, container: str, mark: str) -> None:
+    """Nothing to do where nothing runs any more; without a shell there, nothing can be done."""
+    argv = ["/bin/sh", "-c", KILLER, "sh", mark]
+    with suppress(NotFound, Conflict):
         async with asyncio.timeout(KILL_S):
             exec_id = await _made(engine, container, argv, [], terminal=False)
             async with engine.upgraded(f"exec/{exec_id}/start", {"Detach": False, "Tty": False}) as line:
                 async for _ in line.pieces():
                     pass
-    except (NotFound, Conflict):
-        return
-    except (NebulousError, TimeoutError) as error:
-        log.warning("a command that nobody reads any more could not be ended in %s: %s", container[:12], error)

@@ -36,8 +36,13 @@ class Line:
         self._reader = aiohttp.StreamReader(self._protocol, HELD_BYTES, loop=asyncio.get_running_loop())
         self._protocol.set_parser(_Parser(self._reader), self._reader)
 
+    @property
+    def broke(self) -> bool:
+        """True once it was reset; false where the other side closed, or died without a word."""
+        return isinstance(self._protocol.exception(), OSError)
+
     async def pieces(self) -> AsyncGenerator[bytes]:
-        """Yield what comes, until the other side closes or the connection breaks: nothing here tells which."""
+        """Yield what comes, until the other side closes or the connection breaks: `broke` tells which, if it can."""
         while piece := await self._reader.readany():
             yield piece
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import posixpath
+import shlex
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -27,6 +29,12 @@ from nebulous.errors import NebulousError, NotFound, Rejected
 
 STREAM = "-"
 PIECE_BYTES = 256 * 1024
+SPECIAL = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 
 Source = Annotated[str, typer.Argument(metavar="SRC", help="PATH, NAME:PATH, or - for a tar stream.")]
 Destination = Annotated[str, typer.Argument(metavar="DST", help="PATH, NAME:PATH, or - for a tar stream.")]
@@ -45,11 +53,8 @@ def command(
 ) -> int:
     """Copy files and folders: nebu cp SRC NAME:DST, or nebu cp NAME:SRC DST; a folder's content is FOLDER/. there."""
     theirs, ours = _there(source), _there(destination)
-    if (theirs is None) == (ours is None):
-        raise failures.UsageError("one of SRC and DST must be NAME:PATH", "a local path with a colon: ./PATH")
+    there = _one_of(theirs, ours, source, destination)
     lookup = connect().within(namespace, owner)
-    there = theirs or ours
-    assert there is not None
     place = lookup.place_of(there.target.kind, lookup.find(there.target))
     try:
         if theirs:
@@ -74,6 +79,21 @@ def _there(text: str) -> There | None:
     return There(target, path)
 
 
+def _one_of(theirs: There | None, ours: There | None, source: str, destination: str) -> There:
+    """The side that is in a container."""
+    if theirs and ours:
+        out, into = f"nebu cp {shlex.quote(source)} -", f"nebu cp - {shlex.quote(ours.target.name)}:FOLDER"
+        message = f"{source!r} and {destination!r} are both in containers: one of SRC and DST must be on this machine"
+        raise failures.UsageError(message, f"copy out and in again: {out} | {into}")
+    there = theirs or ours
+    if there is None:
+        message = f"neither {source!r} nor {destination!r} is in a container: one of SRC and DST must be NAME:PATH"
+        raise failures.UsageError(
+            message, "name the container, as in nebu cp FILE foo:/tmp; on one machine, `cp` copies"
+        )
+    return there
+
+
 # --- into a container ---------------------------------------------------------------------------------
 
 
@@ -83,6 +103,11 @@ def _upload(lookup: Lookup, place: Place, source: str, path: str) -> int:
         return 0
     if not os.path.lexists(source):
         raise NotFound(f"{source!r} does not exist", "give a file or folder of this machine")
+    if special := _special(os.lstat(source).st_mode):
+        raise failures.UsageError(
+            f"{source!r} is {special}: only files, folders and links are copied",
+            f"pass on what can be read from it: nebu exec -i {place.name} -- tee PATH < {shlex.quote(source)}",
+        )
     is_folder = os.path.isdir(source) and not os.path.islink(source)
     folder, name = _place_there(lookup, place, source, is_folder or source.endswith("/."), path)
     with _Packed(source, name) as archive:
@@ -110,6 +135,11 @@ def _place_there(lookup: Lookup, place: Place, source: str, is_folder: bool, pat
     if path.endswith("/"):
         raise Rejected(f"{place.name}:{path} is no folder", "leave out the `/`")
     return _parent(path), posixpath.basename(path)
+
+
+def _special(mode: int) -> str:
+    """What this is, in words, where it has no content that a copy could have."""
+    return next((words for is_one, words in SPECIAL if is_one(mode)), "")
 
 
 def _parent(path: str) -> str:
@@ -169,6 +199,11 @@ def _download(lookup: Lookup, place: Place, path: str, destination: str) -> int:
                 emit_bytes(piece)
         return 0
     found = lookup.api.stat(place, path)
+    if found["kind"] == "other" and not found["link"]:
+        raise failures.UsageError(
+            f"{place.name}:{path} is a device, a pipe or a socket: only files, folders and links are copied",
+            f"pass on what can be read from it: nebu exec {place.name} -- cat {shlex.quote(path)}",
+        )
     is_folder = found["kind"] == "folder" and (not found["link"] or path.endswith(("/", "/.")))
     folder, rename = _place_here(f"{place.name}:{path}", is_folder, destination)
     # with `/.` an Engine would leave the folder's name out of the archive; `/` still means what a link points to

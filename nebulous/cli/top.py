@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from nebulous.cli import failures, options
+from nebulous.cli.actions import labelled
 from nebulous.cli.containers import status_text
 from nebulous.cli.lookup import Lookup, connect
 from nebulous.cli.names import select
@@ -64,7 +65,7 @@ def _show(lookup: Lookup, names: list[str], labels: list[str] | None, output: st
     elif shown:
         emit(table(COLUMNS, [_cells(row, usage) for row, usage in shown]))
     elif not rows:
-        note("no container runs")
+        note(f"no container runs{labelled(labels)}")
     codes = [failures.report(usage) for _, usage in measured if isinstance(usage, NebulousError)]
     return codes[0] if codes and names else 0
 

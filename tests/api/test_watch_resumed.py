@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import queue
+import signal
+import sys
 import threading
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -104,8 +107,7 @@ async def test_a_reader_who_is_too_slow_is_dropped_told_and_comes_back(
 async def test_the_clients_watch_survives_cuts_without_a_gap_or_a_double(stand: Stand) -> None:
     await stand.create("first")
     await stand.listed("first")
-    host = urlsplit(stand.url)
-    async with cutting_proxy(str(host.hostname), int(host.port or 0)) as proxy:
+    async with cutting_proxy(stand.url) as proxy:
         told: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         token = stand.desk.token()["Authorization"].removeprefix("Bearer ")
 
@@ -137,3 +139,26 @@ async def test_the_clients_watch_survives_cuts_without_a_gap_or_a_double(stand: 
         for resumed in proxy.sent[1:]:
             assert b"event: reset" not in resumed
             assert b'"first"' not in resumed
+
+
+async def test_get_w_that_is_cut_goes_on_and_ends_by_ctrl_c(stand: Stand, tmp_path: Path) -> None:
+    await stand.create("first")
+    await stand.listed("first")
+    async with cutting_proxy(stand.url) as proxy:
+        token = stand.desk.token()["Authorization"].removeprefix("Bearer ")
+        access = {"NEBU_SERVER": proxy.url, "NEBU_API_KEY": token, "NEBU_CONFIG": str(tmp_path / "config.yaml")}
+        command = [sys.executable, "-m", "nebulous", "get", "containers", "-w", "-o", "name"]
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*command, env=os.environ | access, stdout=pipe, stderr=pipe)
+        assert process.stdout
+        async with asyncio.timeout(3 * LIMIT_S):
+            assert await process.stdout.readline() == b"container/first\n"
+            proxy.refuse = True
+            proxy.cut()
+            await stand.create("meanwhile")
+            await stand.listed("meanwhile")
+            proxy.refuse = False
+            assert await process.stdout.readline() == b"container/meanwhile\n"
+            process.send_signal(signal.SIGINT)
+            assert await process.communicate() == (b"", b"")
+    assert process.returncode == 130

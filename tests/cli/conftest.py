@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import os
-import pty
-import select
 import subprocess
 import sys
-import termios
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,20 +18,12 @@ from nebulous.cli import feed
 from nebulous.cli.main import main
 from nebulous.client import wire
 from nebulous.client._sync import follow
+from tests import terminals
+from tests.doubles import rest
+from tests.served import Server
+from tests.terminals import Terminal
 
-LIMIT_S = 20.0
 ROOT = Path(__file__).parents[2]
-
-
-def _load_double() -> Any:
-    """tests/ is no package, so a double is loaded from its file."""
-    spec = importlib.util.spec_from_file_location("nebulous_rest_double", ROOT / "tests/doubles/rest.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @dataclass
@@ -50,7 +38,7 @@ class Ended:
 
 @pytest.fixture(scope="session")
 def double() -> Any:
-    return _load_double()
+    return rest
 
 
 @pytest.fixture
@@ -117,66 +105,27 @@ def program(request: pytest.FixtureRequest) -> Callable[..., subprocess.Popen[by
     return start
 
 
-class Screen:
-    """A terminal with `nebu` on it."""
-
-    def __init__(self, process: subprocess.Popen[bytes], end: int) -> None:
-        self.seen = ""
-        self._process, self._end = process, end
-        self._read_to = 0
-
-    def expect(self, text: str) -> None:
-        """Read until the text stands there; the test fails when it does not come."""
-        while text not in self.seen[self._read_to :]:
-            assert self._more(), f"{text!r} did not come, but {self.seen!r}"
-        self._read_to = self.seen.index(text, self._read_to) + len(text)
-
-    def type(self, text: str) -> None:
-        os.write(self._end, text.encode())
-
-    def ended(self) -> int:
-        while self._more():
-            pass
-        return self._process.wait(LIMIT_S)
-
-    def _more(self) -> bool:
-        ready, _, _ = select.select([self._end], [], [], LIMIT_S)
-        try:
-            data = os.read(self._end, 65536) if ready else b""
-        except OSError:  # Linux says EIO when the last program has left the terminal
-            data = b""
-        self.seen += data.decode()
-        return bool(data)
-
-
 @pytest.fixture
-def terminal(request: pytest.FixtureRequest) -> Callable[..., AbstractContextManager[Screen]]:
+def terminal(request: pytest.FixtureRequest) -> Callable[..., AbstractContextManager[Terminal]]:
     """Run `nebu WORDS…` on a terminal of its own."""
-    env = {**os.environ, "TERM": "xterm"}
+    env = dict(os.environ)
     if "server" in request.fixturenames:
         env |= {"NEBU_SERVER": request.getfixturevalue("server").url, "NEBU_API_KEY": "a-token"}
-    take_terminal = "import fcntl, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
-    code = take_terminal + "from nebulous.cli.main import main; main(sys.argv[1:])"
+    return lambda *words, columns=0: terminals.terminal(env, *words, cols=columns)
 
-    @contextmanager
-    def start(*words: str, columns: int = 0) -> Iterator[Screen]:
-        ours, theirs = pty.openpty()
-        termios.tcsetwinsize(theirs, (24, columns))
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, *words],
-            cwd=ROOT,
-            env=env,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-        )
-        os.close(theirs)
-        try:
-            yield Screen(process, ours)
-        finally:
-            process.kill()
-            process.wait()
-            os.close(ours)
 
-    return start
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real server with a container `foo` that runs on this host, and one, `over`, that has ended."""
+    made = Server(tmp_path_factory.mktemp("house"))
+    try:
+        made.up()
+        for name, command in (("foo", "echo up; sleep 3000"), ("over", "exit 0")):
+            create = ("create", "container", "--name", name, "--platform", "local", "--cmd", command)
+            assert made.nebu(*create).returncode == 0
+        made.until_status("foo", "running")
+        made.until_status("over", "completed")
+        yield made
+        made.nebu("delete", "containers", "--all", "--yes")
+    finally:
+        made.close()

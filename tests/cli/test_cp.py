@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import resource
+import shlex
+import socket
 import subprocess
 import sys
 import tarfile
-from collections.abc import Generator
 from pathlib import Path
 
 import psutil
@@ -18,23 +20,6 @@ from tests.served import Server
 
 LIMIT_S = 60.0
 MTIME = 1_650_000_000
-
-
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
-    """A server with a container that runs, and one that has ended."""
-    made = Server(tmp_path_factory.mktemp("house"))
-    try:
-        made.up()
-        for name, command in (("foo", "sleep 3000"), ("over", "exit 0")):
-            create = ("create", "container", "--name", name, "--platform", "local", "--cmd", command)
-            assert made.nebu(*create).returncode == 0
-        made.until_status("foo", "running")
-        made.until_status("over", "completed")
-        yield made
-        made.nebu("delete", "containers", "--all", "--yes")
-    finally:
-        made.close()
 
 
 @pytest.fixture
@@ -179,8 +164,16 @@ def test_a_hostile_stream_leaves_no_folder(house: Server, inside: Path) -> None:
         ("{inside}/clash/.", "foo:{inside}", 1, "cannot put a file in the place of the folder 'data'"),
         ("{here}/file", "over:/x", 1, "container 'over' is completed: it has no machine"),
         ("{here}/file", "nope:/x", 3, "container/nope does not exist"),
-        ("{here}/file", "{here}/other", 2, "one of SRC and DST must be NAME:PATH"),
-        ("foo:/x", "foo:/y", 2, "one of SRC and DST must be NAME:PATH"),
+        ("{here}/file", "{here}/other", 2, "other' is in a container: one of SRC and DST must be NAME:PATH"),
+        ("-", "-", 2, "neither '-' nor '-' is in a container"),
+        ("foo:/x y", "over:/z", 2, "both in containers: one of SRC and DST must be on this machine"),
+        ("foo:/x y", "over:/z", 2, "copy out and in again: nebu cp 'foo:/x y' - | nebu cp - over:FOLDER"),
+        ("{here}/pipe", "foo:{inside}", 2, "pipe' is a named pipe: only files, folders and links are copied"),
+        ("{here}/pipe", "foo:{inside}", 2, "nebu exec -i foo -- tee PATH < {here}/pipe"),
+        ("{here}/socket", "foo:{inside}", 2, "socket' is a socket: only files"),
+        ("/dev/zero", "foo:{inside}", 2, "'/dev/zero' is a device: only files"),
+        ("foo:{inside}/pipe", "{here}", 2, "pipe is a device, a pipe or a socket: only files"),
+        ("foo:/dev/zero", "{here}", 2, "nebu exec foo -- cat /dev/zero"),
         ("foo:", "{here}", 2, "'foo:' has no path"),
         ("secret/x:/y", "{here}", 2, "there are no files in secrets"),
     ],
@@ -190,9 +183,13 @@ def test_what_cannot_be_copied_is_said_with_its_code(
 ) -> None:
     (inside / "clash").mkdir()
     (inside / "clash" / "data").write_text("a file where a folder stands")
+    for folder in (here, inside):
+        os.mkfifo(folder / "pipe")
+    with socket.socket(socket.AF_UNIX) as bound, contextlib.chdir(here):  # its path may have 107 characters
+        bound.bind("socket")
     ended = cp(house, *(text.format(here=here, inside=inside) for text in (source, target)))
     assert (ended.returncode, ended.stdout) == (code, b""), ended
-    assert said in ended.stderr.decode()
+    assert said.format(here=here, inside=inside) in ended.stderr.decode()
 
 
 def test_what_is_no_archive_is_refused(house: Server, inside: Path) -> None:
@@ -216,13 +213,27 @@ def test_no_space_there_is_said_and_leaves_no_half_file(house: Server, inside: P
     assert sorted(os.listdir(inside)) == ["data", "file"]
 
 
-def test_no_space_here_is_said(house: Server, inside: Path, here: Path) -> None:
-    (inside / "big").write_bytes(os.urandom(3_000_000))
-    code = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1000000, 1000000)); "
-    code += "from nebulous.cli.main import main; main(sys.argv[1:])"
-    command = [sys.executable, "-c", code, "cp", f"foo:{inside}/big", str(here / "out")]
-    ended = subprocess.run(command, env=house.env, capture_output=True, timeout=LIMIT_S, check=False)
-    assert ended.returncode == 1
-    assert b"File too large" in ended.stderr
-    assert b"this machine" in ended.stderr
-    assert not (here / "out").exists()
+@pytest.fixture
+def small_disk(tmp_path: Path) -> list[str]:
+    """What to put before a command, so that the folder `disk` of this test is a disk of 1 MiB for it."""
+    (tmp_path / "disk").mkdir()
+    own_mounts = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
+    script = f'mount -t tmpfs -o size=1m none {shlex.quote(str(tmp_path / "disk"))} && exec "$@"'
+    return [*own_mounts, "sh", "-c", script, "sh"]
+
+
+def test_no_space_here_is_said_and_leaves_what_was_whole(
+    house: Server, inside: Path, tmp_path: Path, small_disk: list[str]
+) -> None:
+    (inside / "data" / "a").write_text("fits")
+    (inside / "data" / "big").write_bytes(os.urandom(3_000_000))
+    disk = tmp_path / "disk"
+    nebu = shlex.join([sys.executable, "-m", "nebulous", "cp", f"foo:{inside}/data", str(disk / "out")])
+    look = f'{nebu}; echo "code $?"; cd {shlex.quote(str(disk / "out"))} && ls -A && cat a'
+    ended = subprocess.run(
+        [*small_disk, "sh", "-c", look], env=house.env, capture_output=True, timeout=LIMIT_S, check=False, text=True
+    )
+    assert ended.stdout == "code 1\na\nfits", ended  # and no half `big`
+    assert "No space left on device" in ended.stderr
+    assert "this is about the files of this machine" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator
 
 import psutil
 import pytest
@@ -18,23 +17,6 @@ from tests.served import Server, until
 from tests.terminals import terminal
 
 LIMIT_S = 60.0
-
-
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
-    """A server with a container that runs, and one that has ended."""
-    made = Server(tmp_path_factory.mktemp("house"))
-    try:
-        made.up()
-        for name, command in (("foo", "echo up; sleep 3000"), ("over", "exit 0")):
-            create = ("create", "container", "--name", name, "--platform", "local", "--cmd", command)
-            assert made.nebu(*create).returncode == 0
-        made.until_status("foo", "running")
-        made.until_status("over", "completed")
-        yield made
-        made.nebu("delete", "containers", "--all", "--yes")
-    finally:
-        made.close()
 
 
 def nebu(house: Server, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:

@@ -12,7 +12,11 @@ import pytest
         (["get", "containers", "-l", "tier=x"], "no containers with labels tier=x, team=none"),
         (["get", "containers", "-n", "foo"], "no containers with label team=none in namespace foo"),
         (["stop", "containers"], "no containers to stop with label team=none"),
+        (["start", "containers"], "no containers to start with label team=none"),
+        (["restart", "containers"], "no containers to restart with label team=none"),
         (["delete", "containers"], "no containers to delete with label team=none"),
+        (["top"], "no container runs with label team=none"),
+        (["wait", "--for=deleted"], ""),
     ],
 )
 def test_a_selector_that_matches_nothing_is_named_and_is_no_failure(nebu, server, words, said):
@@ -22,6 +26,23 @@ def test_a_selector_that_matches_nothing_is_named_and_is_no_failure(nebu, server
     assert said in ended.err
     assert ended.out == ""
     assert server.requests("POST") == server.requests("DELETE") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["wait"], 3, "error: no containers match -l team=none\nhint:  `nebu get containers` lists what there is\n"),
+        (["logs"], 2, "No such option: -l"),
+        (["stop", "foo"], 2, "give names, or -l, or --all: not both"),
+        (["top", "foo"], 2, "give names, or -l: not both"),
+    ],
+)
+def test_where_a_selector_must_match_or_has_no_place_that_is_said(nebu, server, words, code, said):
+    server.on("GET", "/v1/containers", {"containers": [], "cursor": None})
+    ended = nebu(*words, "-l", "team=none")
+    assert (ended.code, ended.out) == (code, "")
+    assert said in ended.err
+    assert not server.requests("POST")
 
 
 def test_a_selector_out_of_form_is_refused(nebu, server, double):
