@@ -1,7 +1,9 @@
 """Run several containers at once and wait for all of them: 06-create-and-wait.py with `await`.
 
-nebu serve                                      # in another terminal
-python examples/06-create-and-wait-async.py     # --platform local needs no Docker
+The client goes where `nebu` goes: NEBU_SERVER and NEBU_API_KEY, else the current context.
+
+    nebu serve                                      # in another terminal
+    python examples/06-create-and-wait-async.py     # --platform local needs no Docker
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A terminal with `nebu` on it, as a person has it: a pseudo-terminal of a size that can change."""
+"""A terminal, as a person has it: a pseudo-terminal of a size that can change, with `nebu` on it or a line of shell."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 LIMIT_S = 60.0
-#: A program becomes the terminal's own first, and then `nebu`.
-TAKE = "import fcntl, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+#: A program becomes the terminal's own first, and then `nebu` or a shell.
+TAKE = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
 NEBU = TAKE + "from nebulous.cli.main import main; main(sys.argv[1:])"
+SHELL = TAKE + "os.execvp('bash', ['bash', '-c', *sys.argv[1:]])"
 
 
 class Terminal:
@@ -33,8 +36,9 @@ class Terminal:
 
     def expect(self, text: str) -> None:
         """Read until the text stands there; the test fails when it does not come."""
+        limit = time.monotonic() + LIMIT_S
         while text not in self.seen[self._read_to :]:
-            assert self._more(), f"{text!r} did not come, but {self.seen!r}"
+            assert self._more() and time.monotonic() < limit, f"{text!r} did not come, but {self.seen[-5000:]!r}"
         self._read_to = self.seen.index(text, self._read_to) + len(text)
 
     def type(self, text: str) -> None:
@@ -50,8 +54,9 @@ class Terminal:
 
     def ended(self) -> int:
         """Read to the end; the exit code."""
+        limit = time.monotonic() + LIMIT_S
         while self._more():
-            pass
+            assert time.monotonic() < limit, f"it goes on and on: {self.seen[-5000:]!r}"
         return self.process.wait(LIMIT_S)
 
     def _more(self) -> bool:
@@ -67,11 +72,27 @@ class Terminal:
 @contextmanager
 def terminal(env: dict[str, str], *words: str, rows: int = 24, cols: int = 80) -> Iterator[Terminal]:
     """Run `nebu WORDS…` on a terminal."""
+    with _running([NEBU, *words], env, rows, cols) as running:
+        yield running
+
+
+@contextmanager
+def typed(env: dict[str, str], line: str, cwd: Path) -> Iterator[Terminal]:
+    """Run a line of shell on a terminal."""
+    with _running([SHELL, line], env, 24, 80, cwd) as running:
+        yield running
+
+
+@contextmanager
+def _running(
+    words: list[str], env: dict[str, str], rows: int, cols: int, cwd: Path | None = None
+) -> Iterator[Terminal]:
     ours, theirs = pty.openpty()
     fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-c", NEBU, *words],
+        [sys.executable, "-c", *words],
         env={**env, "TERM": "xterm"},
+        cwd=cwd,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
