@@ -21,6 +21,16 @@ from worker.embedded import Engine
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+#: Files of these wait more than they compute. They come first, so that at its end no long one runs alone.
+LONG = ("test_demo.py", "test_remote_install.py", "test_changing.py", "worker/", "workflows/", "examples/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long; `make test` keeps this order of files."""
+    here = Path(__file__).parent
+    items.sort(key=lambda item: not item.path.relative_to(here).as_posix().startswith(LONG))
+
+
 @contextmanager
 def served(folder: Path, **dynamic_config: str) -> Generator[Engine]:
     """An engine in a thread with a loop of its own, so that a whole session of event loops may use it."""

@@ -38,7 +38,9 @@ class Terminal:
         """Read until the text stands there; the test fails when it does not come."""
         limit = time.monotonic() + LIMIT_S
         while text not in self.seen[self._read_to :]:
-            assert self._more() and time.monotonic() < limit, f"{text!r} did not come, but {self.seen[-5000:]!r}"
+            goes_on = self._more()
+            assert goes_on, f"{text!r} did not come, but {self.seen!r}"
+            assert time.monotonic() < limit, f"{text!r} did not come, but {self.seen[-5000:]!r}"
         self._read_to = self.seen.index(text, self._read_to) + len(text)
 
     def type(self, text: str) -> None:

@@ -6,10 +6,10 @@ import json
 import os
 import signal
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from tests.served import Server, until
@@ -25,12 +25,19 @@ platform: sim
 """
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Generator[Server]:
-    running = Server(tmp_path)
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
+    running = Server(tmp_path_factory.mktemp("serve"))
     running.ready = running.up()
     yield running
     running.close()
+
+
+@pytest.fixture
+def server(house: Server) -> Generator[Server]:
+    """One with nothing in it."""
+    yield house
+    assert house.nebu("delete", "containers", "--all", "--yes").returncode == OK
 
 
 def write(server: Server, text: str) -> str:
@@ -124,12 +131,15 @@ def test_a_new_life_that_was_accepted_begins_although_the_worker_is_killed_in_be
     assert server.nebu("delete", "containers", "train").returncode == OK
 
 
-def test_a_change_while_no_worker_lives_is_done_wholly_or_not_at_all(server: Server) -> None:
+def test_a_change_while_no_worker_lives_is_done_wholly_or_not_at_all(
+    server: Server, request: pytest.FixtureRequest
+) -> None:
     file = write(server, FILE)
     assert server.nebu("apply", "-f", file).returncode == OK
     server.until_status("train", "running")
     mark = server.marks()["worker"]["pid"]
     os.kill(mark, signal.SIGSTOP)  # alive for its supervisor, and mute
+    request.addfinalizer(lambda: psutil.pid_exists(mark) and psutil.Process(mark).resume())
     headers = {"Authorization": f"Bearer {server.ready['token']}", "Idempotency-Key": "once"}
     body = {"kind": "Container", "metadata": {"labels": row(server)["metadata"]["labels"]}, "image": "busybox"}
     url = f"{server.ready['api']}/v1/containers/default/train"

@@ -135,6 +135,13 @@ async def test_a_stranger_finds_nothing_of_ours_on_any_route(desk: Any) -> None:
         assert "create it" in reply.json()["error"]["hint"]
 
 
+@pytest.fixture
+def nobody_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No platform has a worker here, and a route that asks one need not wait for it."""
+    monkeypatch.setattr("nebulous.sessions.TAKEN_WITHIN_S", 0.2)
+
+
+@pytest.mark.usefixtures("nobody_serves")
 async def test_a_stranger_in_their_own_organization_sees_none_of_ours(desk: Any) -> None:
     for route, reply in await _walk(desk, desk.token("admin", "strangers-2"), bodies=False):
         assert desk.organization not in reply.text, route
@@ -144,6 +151,7 @@ async def test_a_stranger_in_their_own_organization_sees_none_of_ours(desk: Any)
             assert reply.status_code == 404, (route, reply.text)
 
 
+@pytest.mark.usefixtures("nobody_serves")
 async def test_a_viewer_reads_and_changes_nothing(desk: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr("api.store.ANSWER_TIMEOUT", timedelta(milliseconds=300))
     for route, reply in await _walk(desk, desk.token("viewer")):

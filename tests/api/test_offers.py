@@ -68,7 +68,10 @@ async def test_what_it_can_never_have_is_said_with_what_it_has(world: Any) -> No
     assert "1|2|4|8 of T4" in reply["out"][0]["hint"]
 
 
-async def test_without_a_name_what_is_simulated_or_not_there_is_out_and_says_why(world: Any) -> None:
+async def test_without_a_name_what_is_simulated_or_not_there_is_out_and_says_why(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nebulous.sessions.TAKEN_WITHIN_S", 0.5)  # `sim` is not asked, and nobody else is there
     reply = (await world.desk.http.get("/v1/offers", params={"accelerators": "1:A100"})).json()
     out = {each["platform"]: each for each in reply["out"]}
     assert reply["offers"] == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from activities.platforms.sim_usage import GIB
 from nebulous import ids, temporal
 from tests.nebula import sim_labels
@@ -56,7 +58,10 @@ async def test_what_is_unknown_is_404_and_a_viewer_may_look(world: Any) -> None:
     assert (await world.desk.http.get(STATS, headers=stranger)).status_code == 404
 
 
-async def test_a_platform_that_does_not_tell_and_one_that_nobody_serves(desk: Any, client: Any) -> None:
+async def test_a_platform_that_does_not_tell_and_one_that_nobody_serves(
+    desk: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nebulous.sessions.TAKEN_WITHIN_S", 0.5)
     for name, account in (("foo", "sim:testhost"), ("bar", "docker:elsewhere")):
         await _rented(desk, client, name, account)
     silent = await desk.http.get(STATS)  # the report of this account has no features
