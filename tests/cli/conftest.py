@@ -114,7 +114,7 @@ def terminal(request: pytest.FixtureRequest) -> Callable[..., AbstractContextMan
     return lambda *words, columns=0: terminals.terminal(env, *words, cols=columns)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real server with a container `foo` that runs on this host, and one, `over`, that has ended."""
     made = Server(tmp_path_factory.mktemp("house"))
