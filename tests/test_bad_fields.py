@@ -91,6 +91,17 @@ def test_an_image_for_another_architecture_is_named_and_not_restarted(server: Se
     assert server.status("foreign")["restarts"] == 0  # for it never helps
 
 
+def test_an_image_without_a_variant_for_this_machine_makes_it_invalid(server: Server, engine: Dockerd):
+    with Registry(engine.init_pid, machine="riscv64") as registry:
+        image = registry.add_list("tools/few", archive_of({}, {"/hello": "hello"}))
+        code, said = created(server, "few", f"image: {image}\ncommand: 'true'\n")
+    assert code == FAILED
+    assert "invalid (ImageNotFound)" in said
+    assert f"{image!r} has no variant for this machine" in said
+    assert "no matching manifest" in said
+    assert "(choose one that has)" in said
+
+
 def test_a_taken_port_fails_it_and_is_named(server: Server, image: str):
     ports = "ports: [{port: 18090, public: true}]\n"
     file = server.folder / "holder.yaml"

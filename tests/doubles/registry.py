@@ -23,6 +23,7 @@ from types import TracebackType
 CLONE_NEWNET = 0x40000000
 CODES = {401: "UNAUTHORIZED", 403: "DENIED", 429: "TOOMANYREQUESTS"}
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 
 
 class Registry:
@@ -88,6 +89,16 @@ class Registry:
         self._manifests[f"{name}:{tag}"] = self._hold(MANIFEST, json.dumps(manifest).encode())["digest"]
         return f"{self.address}/{name}:{tag}"
 
+    def add_list(self, name: str, archive: bytes, tag: str = "1") -> str:
+        """Hold an image as a list of variants for machines, with one for this registry's."""
+        self.add(name, archive, tag)
+        variant = self._manifests[f"{name}:{tag}"]
+        of = {"architecture": self._machine, "os": "linux"}
+        listed = {"mediaType": MANIFEST, "size": len(self._blobs[variant]), "digest": variant, "platform": of}
+        content = {"schemaVersion": 2, "mediaType": LIST, "manifests": [listed]}
+        self._manifests[f"{name}:{tag}"] = str(self._hold(LIST, json.dumps(content).encode())["digest"])
+        return f"{self.address}/{name}:{tag}"
+
     def _hold(self, media_type: str, content: bytes) -> dict[str, object]:
         self._blobs[_digest(content)] = content
         return {"mediaType": media_type, "size": len(content), "digest": _digest(content)}
@@ -105,7 +116,7 @@ class Registry:
         if name.endswith("/manifests"):
             digest = self._manifests.get(f"{name.removesuffix('/manifests')}:{reference}", reference)
             if digest in self._blobs:
-                return 200, MANIFEST, self._blobs[digest]
+                return 200, json.loads(self._blobs[digest])["mediaType"], self._blobs[digest]
             return 404, "application/json", _error("MANIFEST_UNKNOWN", "manifest unknown")
         if reference not in self._blobs:
             return 404, "application/json", _error("BLOB_UNKNOWN", "blob unknown to registry")
