@@ -7,11 +7,11 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
 from nebulous import contexts
-from nebulous.client import Api, Place, wire
+from nebulous.client import Place, httpx, wire
 from nebulous.errors import BY_TYPE, NebulousError, Rejected, Unavailable
 
 if TYPE_CHECKING:
@@ -24,7 +24,18 @@ PIECE_BYTES = 32 * 1024
 PROBES = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}  # seconds; a vanished server is noticed so
 
 
-def execute(api: Api, place: Place, argv: list[str], terminal: tuple[int, int] | None = None) -> RemoteExecution:
+class Connected(Protocol):
+    """What a connection has to tell: either client's, blocking or not."""
+
+    server: str
+
+    @property
+    def headers(self) -> httpx.Headers:
+        """What every request carries, the token included."""
+        ...
+
+
+def execute(api: Connected, place: Place, argv: list[str], terminal: tuple[int, int] | None = None) -> RemoteExecution:
     """Run a further command in a container.
 
     Args:
@@ -40,15 +51,18 @@ def execute(api: Api, place: Place, argv: list[str], terminal: tuple[int, int] |
     from websockets.sync.client import connect
 
     token = api.headers.get("Authorization")
+    open_until = contextlib.ExitStack()
     try:
-        connection = connect(
-            _url(api.server, place, argv, terminal),
-            additional_headers={"Authorization": token} if token else None,
-            user_agent_header=api.headers["User-Agent"],
-            compression=None,
-            ping_timeout=None,
-            proxy=None if contexts.is_loopback(api.server) else True,
-            open_timeout=wire.READ_TIMEOUT.total_seconds(),
+        connection = open_until.enter_context(
+            connect(
+                _url(api.server, place, argv, terminal),
+                additional_headers={"Authorization": token} if token else None,
+                user_agent_header=api.headers["User-Agent"],
+                compression=None,
+                ping_timeout=None,
+                proxy=None if contexts.is_loopback(api.server) else True,
+                open_timeout=wire.READ_TIMEOUT.total_seconds(),
+            )
         )
     except InvalidStatus as error:
         what = f"{api.server} answered {error.response.status_code} {error.response.reason_phrase}"
@@ -56,7 +70,7 @@ def execute(api: Api, place: Place, argv: list[str], terminal: tuple[int, int] |
         raise wire.class_for(error.response.status_code)(what, hint) from error
     except (OSError, InvalidHandshake, InvalidMessage) as error:
         raise wire.unreachable(api.server, error) from error
-    return RemoteExecution(connection)
+    return RemoteExecution(connection, open_until)
 
 
 def _url(server: str, place: Place, argv: list[str], terminal: tuple[int, int] | None) -> str:
@@ -72,8 +86,9 @@ def _url(server: str, place: Place, argv: list[str], terminal: tuple[int, int] |
 class RemoteExecution:
     """A running command; a context manager, and leaving it ends the command. Input may come from another thread."""
 
-    def __init__(self, connection: ClientConnection) -> None:
-        self._connection = connection
+    def __init__(self, connection: ClientConnection, open_until: contextlib.ExitStack) -> None:
+        """`open_until` closes the connection."""
+        self._connection, self._open_until = connection, open_until
         self._sent = self._taken = 0
         self._changed = threading.Condition()
         self._over = False
@@ -95,6 +110,7 @@ class RemoteExecution:
         """End the session, and with it the command."""
         self._stop()
         self._connection.close()
+        self._open_until.close()
 
     def send(self, data: bytes) -> None:
         """Give it input; waits while enough is on its way. What comes after its end is dropped."""

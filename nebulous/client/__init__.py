@@ -33,7 +33,19 @@ if TYPE_CHECKING:
     from nebulous.client._async.follow import AsyncLog, AsyncLogFollow
     from nebulous.client._sync.client import Client
     from nebulous.client._sync.follow import Log, LogFollow
-    from nebulous.client.replies import Accelerator, Applied, Container, ContainerChange, Me, Plan, Platform, Secret
+    from nebulous.client.executing import Executed
+    from nebulous.client.replies import (
+        Accelerator,
+        Applied,
+        Container,
+        ContainerChange,
+        Me,
+        Offer,
+        Offers,
+        Plan,
+        Platform,
+        Secret,
+    )
 
 __all__ = [
     "Accelerator",
@@ -48,11 +60,14 @@ __all__ = [
     "ContainerChange",
     "Created",
     "Ended",
+    "Executed",
     "InvalidRequest",
     "Json",
     "Log",
     "LogFollow",
     "Me",
+    "Offer",
+    "Offers",
     "Place",
     "Plan",
     "Platform",
@@ -70,8 +85,21 @@ _LATER = {
     "Client": "_sync.client",
     "Log": "_sync.follow",
     "LogFollow": "_sync.follow",
+    "Executed": "executing",
     **dict.fromkeys(
-        ("Accelerator", "Applied", "Container", "ContainerChange", "Me", "Plan", "Platform", "Secret"), "replies"
+        (
+            "Accelerator",
+            "Applied",
+            "Container",
+            "ContainerChange",
+            "Me",
+            "Offer",
+            "Offers",
+            "Plan",
+            "Platform",
+            "Secret",
+        ),
+        "replies",
     ),
 }
 

@@ -29,6 +29,10 @@ WORDS = {
 }
 
 
+#: Has nothing in common with its counterpart but what it is for.
+BY_HAND = frozenset({"aside.py"})
+
+
 def made() -> dict[str, str]:
     """The files of `_sync` by name, as they should be."""
     from unasync import Rule, unasync_files  # pyright: ignore[reportUnknownVariableType] - it has no types
@@ -45,6 +49,8 @@ def made() -> dict[str, str]:
         before, after = Path(folder, "before"), Path(folder, "after")
         before.mkdir()
         for file in SOURCE.glob("*.py"):
+            if file.name in BY_HAND:
+                continue
             (before / file.name).write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
         rule = Blocking(str(before), str(after), WORDS)
         unasync_files([str(file) for file in before.glob("*.py")], [rule])
@@ -69,7 +75,7 @@ def main() -> int:
     TARGET.mkdir(exist_ok=True)
     wanted = made()
     for file in TARGET.glob("*.py"):
-        if file.name not in wanted:
+        if file.name not in wanted and file.name not in BY_HAND:
             file.unlink()
     for name, text in wanted.items():
         (TARGET / name).write_text(text, encoding="utf-8")

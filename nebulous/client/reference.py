@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from nebulous.client import replies
-from nebulous.client._sync import api, client, containers, follow, secrets
+from nebulous.client import executing, replies
+from nebulous.client._sync import api, client, containers, follow, inside, secrets
 
 HEAD = """\
 # The client, method by method
@@ -23,6 +23,7 @@ with `async for`, and `close` is `aclose`. Types are in the code, where editors 
 PARTS: tuple[tuple[str, type[Any]], ...] = (
     ("client", client.Client),
     ("client.containers", containers.Containers),
+    ("client.containers", inside.Inside),
     ("client.secrets", secrets.Secrets),
     ("log", follow.Log),
     ("log", follow.LogFollow),
@@ -36,6 +37,10 @@ SHOWN = (
     replies.ContainerChange,
     replies.Platform,
     replies.Accelerator,
+    executing.Executed,
+    replies.Offers,
+    replies.Offer,
+    replies.LeftOut,
     replies.Me,
 )
 

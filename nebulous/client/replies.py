@@ -150,6 +150,41 @@ class Accelerator(Record):
     aliases: list[str] = []
 
 
+class Offer(Record):
+    """Something that can be rented now."""
+
+    platform: str
+    account: str = ""
+    place: str = ""  # for people: `ec2 us-east-1 g5.xlarge`
+    region: str = ""
+    zone: str = ""
+    instance_type: str = ""
+    accelerator: str | None = None  # "COUNT:NAME"
+    usd_per_hour: float | None = None  # None is unknown, never free
+    price_source: str = ""
+    price_age_s: int | None = None
+    spot: bool = False
+    simulated: bool = False
+
+
+class LeftOut(Record):
+    """A platform that has no part in the offers, and why."""
+
+    platform: str
+    reason: str
+    hint: str | None = None
+    account: str | None = None
+
+
+class Offers(Record):
+    """What could be rented now, the first choice first."""
+
+    offers: list[Offer] = []
+    out: list[LeftOut] = []
+    why: str = ""  # why these platforms were asked
+    problem: str | None = None  # what creating would come to, where nothing is offered
+
+
 class Membership(Record):
     """An organization that one belongs to."""
 

@@ -108,6 +108,14 @@ class AsyncApi:
         query = {"owner": place.owner, "replace": replace or None}
         return _created(await self._send("PUT", place.path, query, document, key))
 
+    async def patch(self, place: Place, document: Json, *, key: str | None = None) -> Created:
+        """Change the fields of the document in place (JSON merge patch); `metadata.resource_version` guards it.
+
+        Raises:
+            Conflict: One of them needs a new life, or it changed since.
+        """
+        return _created(await self._send("PATCH", place.path, {"owner": place.owner}, document, key))
+
     async def plan(self, place: Place, document: Json, *, assume: Sequence[str] = ()) -> Json:
         """What `apply` would do: `outcome`, `changes` of `{field, from, to, in_place}`, and the `resource_version`.
 

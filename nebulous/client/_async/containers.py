@@ -7,10 +7,9 @@ from typing import Any, Unpack
 
 from nebulous import waiting
 from nebulous.client._async import waits
-from nebulous.client._async.api import AsyncApi
 from nebulous.client._async.follow import AsyncLog, AsyncLogText, AsyncStream, AsyncWatch
+from nebulous.client._async.inside import PLURAL, AsyncInside, life_of
 from nebulous.client.replies import Applied, Container, ContainerChange, Plan, record
-from nebulous.client.scope import Scope
 from nebulous.client.wire import Json, Place
 from nebulous.errors import InvalidRequest, NotFound
 from nebulous.models import asked
@@ -19,8 +18,6 @@ from nebulous.models.containers import Attempt, ContainerSpec
 from nebulous.models.resources import Event, MetadataRequest
 from nebulous.models.seen import seen
 from nebulous.waiting import Limit, Until
-
-PLURAL = "containers"
 
 
 class AsyncContainerWatch(AsyncStream[ContainerChange]):
@@ -41,16 +38,13 @@ class AsyncContainerWatch(AsyncStream[ContainerChange]):
                 yield ContainerChange.of(change)
 
 
-class AsyncContainers:
+class AsyncContainers(AsyncInside):
     """What can be done with containers.
 
     A container is named by its name (`namespace` and `owner` then say where, else the client's own are meant;
     `Agentsea/foo` is foo of organization Agentsea), or by a `Container`, which means that life of it and no later
     one of the same name.
     """
-
-    def __init__(self, api: AsyncApi, scope: Scope) -> None:
-        self._api, self._scope = api, scope
 
     async def create(
         self,
@@ -109,6 +103,40 @@ class AsyncContainers:
         place, document = self._named(asked.container_spec(spec, fields))
         made = await self._api.apply(place, document, replace=replace, key=idempotency_key)
         return Applied(Container.of(made.resource), made.outcome)
+
+    async def patch(
+        self,
+        container: Container | str,
+        fields: Mapping[str, Any] | None = None,
+        *,
+        labels: Mapping[str, str | None] | None = None,
+        resource_version: str | None = None,
+        idempotency_key: str | None = None,
+        namespace: str | None = None,
+        owner: str | None = None,
+        **more: Any,  # noqa: ANN401 - any field, and None
+    ) -> Container:
+        """Change some fields of a living container in place, and leave all others as they are.
+
+        Args:
+            container: Which one.
+            fields: As in a file, with `more` on top; None takes a field back to its default.
+            labels: These are added or changed; None takes one away.
+            resource_version: Refuse it if the container was changed since it had this one.
+            idempotency_key: As in `create`.
+            namespace: Of a name.
+            owner: Of a name.
+            more: Fields that change in place: `timeout="2h"`, `restart="Always"`, …
+
+        Raises:
+            InvalidRequest, Rejected: A field cannot be so.
+            Conflict: A field needs a new life, or it was changed since.
+        """
+        place = await self._living(container, namespace, owner)
+        metadata = {"labels": dict(labels) if labels else None, "resource_version": resource_version}
+        said = {key: value for key, value in metadata.items() if value is not None}
+        document = {**(fields or {}), **more, **({"metadata": said} if said else {})}
+        return Container.of((await self._api.patch(place, document, key=idempotency_key)).resource)
 
     async def plan(self, spec: ContainerSpec | Fields | None = None, **fields: Unpack[ContainerFields]) -> Plan:
         """What `apply` would change; nothing is done."""
@@ -189,7 +217,7 @@ class AsyncContainers:
         place = await self._living(container, namespace, owner)
         row: Json = await self._api.delete(place)
         if wait:
-            await waits.until_gone(self._api, place, _life(container) or str(row["metadata"]["id"]), limit)
+            await waits.until_gone(self._api, place, life_of(container) or str(row["metadata"]["id"]), limit)
 
     async def wait(
         self,
@@ -234,7 +262,7 @@ class AsyncContainers:
             namespace: Of a name.
             owner: Of a name.
         """
-        place, life = self._place(container, namespace, owner), _life(container)
+        place, life = self._place(container, namespace, owner), life_of(container)
         if follow:
             return self._api.follow(place, life or None, tail=tail, offset=offset)
         return AsyncLogText(lambda: self._text(place, life, tail))
@@ -277,23 +305,6 @@ class AsyncContainers:
         filters = _filters(namespace, owner or self._scope.organization, labels)
         return AsyncContainerWatch(self._api.watch("container", cursor, name=name, **filters))
 
-    def _place(self, container: Container | str, namespace: str | None = None, owner: str | None = None) -> Place:
-        if isinstance(container, str):
-            return self._scope.place(PLURAL, container, namespace, owner)
-        metadata = container.metadata
-        return Place(PLURAL, metadata.name, metadata.namespace, metadata.owner)
-
-    async def _living(self, container: Container | str, namespace: str | None, owner: str | None) -> Place:
-        """Where it is; a `Container` only as long as its own life has the name.
-
-        Raises:
-            NotFound: That life is over.
-        """
-        place, life = self._place(container, namespace, owner), _life(container)
-        if life and (await self._api.get(place))["metadata"]["id"] != life:
-            raise waits.over(container)
-        return place
-
     def _named(self, spec: ContainerSpec) -> tuple[Place, Json]:
         """Where a specification belongs, and what is sent there."""
         spec = self._scope.within(spec)
@@ -317,10 +328,6 @@ class AsyncContainers:
                 raise
             async for chunk in self._api.logs(place, tail=tail):
                 yield chunk
-
-
-def _life(container: Container | str) -> str:
-    return "" if isinstance(container, str) else container.metadata.id
 
 
 def _filters(namespace: str | None, owner: str | None, labels: Mapping[str, str] | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Self
 
@@ -14,7 +14,7 @@ from nebulous.client._sync.api import Api
 from nebulous.client._sync.containers import Containers
 from nebulous.client._sync.follow import PATIENCE
 from nebulous.client._sync.secrets import Secrets
-from nebulous.client.replies import Accelerator, Me, Platform, record
+from nebulous.client.replies import Accelerator, Me, Offers, Platform, record
 from nebulous.client.scope import Scope
 
 log = logging.getLogger("nebulous.client")
@@ -79,6 +79,31 @@ class Client:
         """What the known clouds, or one of them, rent out."""
         rows = (self.api.read("/v1/accelerators", platform=platform))["accelerators"]
         return [record(Accelerator, row) for row in rows]
+
+    def offers(
+        self,
+        accelerators: str | Sequence[str] | None = None,
+        *,
+        platform: str | None = None,
+        spot: bool = False,
+        regions: Sequence[str] | None = None,
+        max_price: float | None = None,
+    ) -> Offers:
+        """What could be rented now, in the order in which creating would try it, and why everything else is out.
+
+        Args:
+            accelerators: `COUNT:NAME`, several in order of preference; default none.
+            platform: Only there; simulated ones only when named.
+            spot: Machines that the cloud may take back.
+            regions: Only in these.
+            max_price: USD per hour.
+
+        Raises:
+            Rejected: There is no such accelerator or platform.
+        """
+        query = {"platform": platform, "spot": spot or None, "regions": regions and [*regions], "max_price": max_price}
+        wanted = [accelerators] if isinstance(accelerators, str) else accelerators and [*accelerators]
+        return record(Offers, self.api.read("/v1/offers", accelerators=wanted, **query))
 
     def me(self) -> Me:
         """Who the token says one is.
