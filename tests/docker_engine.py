@@ -60,7 +60,7 @@ class imported:  # noqa: N801 - reads like a context manager function
     """An image for the block: a tar archive as its only layer, and lines of a Dockerfile on top."""
 
     def __init__(self, docker_host: str, archive: bytes, *changes: str) -> None:
-        self._client = _client(docker_host)
+        self._client = plain_client(docker_host)
         self._archive, self._changes = archive, list(changes)
         self._name = f"nebu-test/{uuid.uuid4().hex[:8]}:1"
 
@@ -83,7 +83,8 @@ def async_client(docker_host: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=docker_host.replace("tcp://", "http://"), timeout=60)
 
 
-def _client(docker_host: str) -> httpx.Client:
+def plain_client(docker_host: str) -> httpx.Client:
+    """The same, blocking."""
     if docker_host.startswith("unix://"):
         transport = httpx.HTTPTransport(uds=docker_host.removeprefix("unix://"))
         return httpx.Client(transport=transport, base_url="http://docker", timeout=60)
