@@ -32,7 +32,7 @@ check: $(VENV)/installed
 	else echo "shellcheck is not installed: shell files are unchecked"; fi
 
 bench: $(VENV)/installed
-	$(BIN)/python bench/run.py
+	$(BIN)/python -m bench.run
 
 histories: $(VENV)/installed
 	$(BIN)/python -m tests.record_histories

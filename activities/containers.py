@@ -90,7 +90,8 @@ class ContainerActivities:
     async def list_offers(self, request: OffersRequest) -> list[Offer]:
         """List what this account rents out for the request, best first."""
         with translated():
-            return await offers_of(self._platform, request)
+            async with beating():
+                return await offers_of(self._platform, request)
 
     @activity.defn(name="prepare")
     async def prepare(self, request: LaunchRequest) -> str:

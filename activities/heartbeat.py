@@ -1,4 +1,7 @@
-"""A heartbeat each second while an activity works, with the words that `describe` shows."""
+"""A heartbeat each second while an activity works, with the words that `describe` shows.
+
+One that is done within a second sends none: each is a request to the engine, and an action.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ async def beating() -> AsyncGenerator[Callable[[str], None]]:
 
     async def beat() -> None:
         while True:
-            activity.heartbeat(words)
             await asyncio.sleep(BEAT_S)
+            activity.heartbeat(words)
 
     task = asyncio.create_task(beat())
     try:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from temporalio import activity
 
 from activities.failures import translated
+from activities.heartbeat import beating
 from nebulous.models.base import Record
 
 
@@ -36,4 +37,5 @@ class NoticeActivities:
     async def notify(self, request: NoticeRequest) -> int:
         """Send one notice."""
         with translated():
-            return await self._teller.post(request.url, request.key, request.body)
+            async with beating():
+                return await self._teller.post(request.url, request.key, request.body)

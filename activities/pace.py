@@ -26,13 +26,12 @@ class Pace:
     slowest_retry: timedelta = timedelta(seconds=30)
     tries: int = 0  # 0 has no limit
     waits_for_worker: bool = False
-    heartbeat: bool = True
     priority: int = NORMAL
 
     @classmethod
     def quick(cls, budget: timedelta = timedelta(minutes=1)) -> Pace:
         """A read or a small write that should answer at once."""
-        return cls(timedelta(seconds=20), budget, heartbeat=False)
+        return cls(timedelta(seconds=20), budget)
 
     @classmethod
     def polling(cls, budget: timedelta) -> Pace:
@@ -69,7 +68,6 @@ class Pace:
             timedelta(minutes=1),
             tries=10,
             waits_for_worker=True,
-            heartbeat=False,
         )
 
     @classmethod
@@ -99,7 +97,7 @@ class Pace:
             "start_to_close_timeout": self.attempt,
             "schedule_to_close_timeout": self.budget,
             "schedule_to_start_timeout": None if self.waits_for_worker else NO_WORKER_AFTER,
-            "heartbeat_timeout": HEARTBEAT if self.heartbeat else None,
+            "heartbeat_timeout": HEARTBEAT,
             "retry_policy": self.retry_policy(),
         }
 

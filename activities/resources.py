@@ -7,6 +7,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from activities.failures import translated
+from activities.heartbeat import beating
 from nebulous import temporal
 from nebulous.errors import NotReady
 from nebulous.models.base import Record
@@ -34,8 +35,9 @@ class ResourceActivities:
         """
         query = f"{temporal.OWNER_REF.name} = {temporal.quote(request.owner_ref)} AND ExecutionStatus = 'Running'"
         left = 0
-        async for execution in self._client.list_workflows(query):
-            left += await self._delete(execution.id, await temporal.row(execution))
+        async with beating():
+            async for execution in self._client.list_workflows(query):
+                left += await self._delete(execution.id, await temporal.row(execution))
         with translated():
             if left:
                 raise NotReady(f"{left} resources of {request.owner_ref!r} are being deleted", retry_after=0.5)

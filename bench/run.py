@@ -1,45 +1,47 @@
-"""What people wait for, as ratios to a baseline of the same run: `make bench`.
+"""What people wait and pay for, measured beside what they would run instead: `make bench`.
 
-Times on one machine say little about another; a ratio to what the same interpreter needs to import the libraries
-says more. Whole processes, best of seven, both taken in turns.
+Times on one machine say little about another, so wherever there is something to compare with, both are taken in
+turns in the same run and the ratio is printed. Give names to measure only some; `--quick` takes few rounds, to see
+that measuring works.
 """
 
 from __future__ import annotations
 
-import subprocess
+import argparse
 import sys
 import time
-from pathlib import Path
+from collections.abc import Callable
 
-ROUNDS = 7
-NEBU = [str(Path(sys.executable).with_name("nebu"))]
-BASELINE = [sys.executable, "-c", "import typer, httpx"]
-MEASURED = {
-    "nebu --help": [*NEBU, "--help"],
-    "nebu --version": [*NEBU, "--version"],
-    "nebu create container --help": [*NEBU, "create", "container", "--help"],
+from bench import commands, crowd, docker, idle, lives, recovery
+from bench.report import Figure, table
+
+MEASURES: dict[str, Callable[[bool], list[Figure]]] = {
+    "commands": commands.measure,
+    "docker": docker.measure,
+    "lives": lives.measure,
+    "recovery": recovery.measure,
+    "idle": idle.measure,
+    "crowd": crowd.measure,
 }
 
 
-def seconds(command: list[str]) -> float:
-    """How long this process lives."""
-    began = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
-
-
-def main() -> None:
-    """Measure and print the table."""
-    commands = {'python -c "import typer, httpx"': BASELINE, **MEASURED}
-    best = dict.fromkeys(commands, float("inf"))
-    for _ in range(ROUNDS):
-        for name, command in commands.items():
-            best[name] = min(best[name], seconds(command))
-    baseline = next(iter(best.values()))
-    print(f"{'best of ' + str(ROUNDS):<34}{'ms':>6}{'ratio':>8}")
-    for name, took in best.items():
-        print(f"{name:<34}{took * 1000:>6.0f}{took / baseline:>8.2f}")
+def main() -> int:
+    """Measure and print the table; 1 when a target is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, prog="bench/run.py")
+    parser.add_argument("measures", nargs="*", metavar="MEASURE", help=f"of {', '.join(MEASURES)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="few rounds: shows that it works, measures nothing")
+    asked = parser.parse_args()
+    if unknown := set(asked.measures) - MEASURES.keys():
+        parser.error(f"there is no {', '.join(sorted(unknown))}; choose of {', '.join(MEASURES)}")
+    figures: list[Figure] = []
+    for name in asked.measures or MEASURES:
+        began = time.monotonic()
+        figures += MEASURES[name](asked.quick)
+        print(f"{name}: measured in {time.monotonic() - began:.0f} s", flush=True)
+    print()
+    print(table(figures))
+    return 0 if asked.quick or all(figure.met for figure in figures) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
