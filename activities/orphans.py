@@ -9,7 +9,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError
 
 from activities.platforms.base import Platform
-from nebulous import temporal
+from nebulous import metrics, temporal
 from nebulous.errors import NebulousError
 from nebulous.ids import INSTALL_WORKFLOW
 from nebulous.models.platforms import Instance
@@ -28,6 +28,7 @@ class Orphans:
         self._platform = platform
         self._install = install
         self._grace_s = grace_s
+        self._meter = metrics.meter(client)
         self.suspects: dict[str, float] = {}
         self.alarm: str | None = None
 
@@ -38,6 +39,9 @@ class Orphans:
         self.suspects = {key: self.suspects.get(key, now) for key in found}
         due = [key for key, since in self.suspects.items() if now - since >= self._grace_s]
         self.alarm = await self._why_not(len(self.suspects), len(mine)) if due else None
+        where = {"account": self._platform.account}
+        metrics.measure(self._meter, metrics.ORPHANS, len(self.suspects), **where)
+        metrics.measure(self._meter, metrics.ALARMS, 1 if self.alarm else 0, **where)
         if self.alarm:
             log.error("orphans of %s: %s", self._platform.account, self.alarm)
             return
@@ -84,5 +88,6 @@ class Orphans:
         log.warning("destroying orphan %s (%s), rented for %s", instance.id, instance.key, instance.workflow)
         try:
             await self._platform.delete(instance.key)
+            metrics.count(self._meter, metrics.DESTROYED, account=self._platform.account)
         except NebulousError as error:
             log.warning("orphan %s: %s; trying again at the next sweep", instance.id, error)

@@ -23,7 +23,7 @@ from activities.heartbeat import beating
 from activities.orphans import Orphans
 from activities.platforms.base import Platform, Watches
 from activities.secrets import SecretReader
-from nebulous import temporal
+from nebulous import metrics, temporal
 from nebulous.errors import NebulousError, Unavailable
 from nebulous.ids import Address, platform_workflow
 from nebulous.models.base import Record
@@ -96,6 +96,7 @@ class Sweep:
         self._prober = prober
         self._orphans = Orphans(client, platform, install, pace.orphan_grace_s)
         self._known: dict[str, Instance] = {}
+        self._meter = metrics.meter(client)
         self._full_due = 0.0
         self._wake = asyncio.Event()
         self._reported: tuple[object, ...] = ()
@@ -109,6 +110,7 @@ class Sweep:
                 try:
                     say(await self._round())
                 except (NebulousError, RPCError) as error:
+                    self._count(type(error).__name__)
                     self._full_due = 0.0  # after any error everything is compared again
                     say(f"cannot sweep: {error}")
                 with suppress(TimeoutError):
@@ -139,8 +141,13 @@ class Sweep:
         else:
             await self._differences(mine)
         self._known = mine
+        self._count("compared" if full else "listed")
+        metrics.measure(self._meter, metrics.INSTANCES, len(mine), account=self._platform.account)
         self._prober.see(mine.values(), expected)
         return f"{len(mine)} instances"
+
+    def _count(self, outcome: str) -> None:
+        metrics.count(self._meter, metrics.SWEEPS, account=self._platform.account, outcome=outcome)
 
     async def _expected(self) -> dict[str, Row]:
         """Every key that an open container holds in this account, as visibility has it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -28,8 +29,9 @@ from api import (
     users,
     watch,
 )
+from api.metered import Metered, census
 from api.services import Services
-from nebulous import __version__, sessions, temporal
+from nebulous import __version__, metrics, sessions, tasks, temporal
 from nebulous.settings import Settings
 
 SURFACES = (containers.SURFACE, secrets.SURFACE)
@@ -42,8 +44,14 @@ def create_app(settings: Settings, client: Client | None = None, redis: Redis | 
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with contextlib.AsyncExitStack() as stack:
             connected = client or await temporal.connect(
-                settings.temporal_address, settings.temporal_namespace, lazy=True
+                settings.temporal_address,
+                settings.temporal_namespace,
+                lazy=True,
+                runtime=metrics.runtime(settings.api_metrics, "NEBU_API_METRICS"),
             )
+            if settings.api_metrics:
+                counting = asyncio.create_task(census(connected))
+                stack.push_async_callback(tasks.end, counting)
             streams = redis
             if streams is None:
                 streams = sessions.connect(settings.redis_url or f"redis://127.0.0.1:{settings.redis_port}")
@@ -61,6 +69,7 @@ def create_app(settings: Settings, client: Client | None = None, redis: Redis | 
         redoc_url=None,
     )
     problems.install(app)
+    app.add_middleware(Metered)
     app.include_router(health.router())
     for module in (users, platforms, accelerators, offers, logs, execs, files, stats):
         app.include_router(module.router())

@@ -66,6 +66,21 @@ Each setting is an environment variable, or a key of `nebulous.yaml` in the fold
 without `NEBU_`, lower case). The variable wins. Lists and objects are JSON in a variable.
 """
 
+METRICS_HEAD = """\
+# Metrics
+
+Generated from `nebulous/metrics.py` by `python -m nebulous.reference docs`; do not edit.
+
+`NEBU_API_METRICS=127.0.0.1:9464` makes the API answer Prometheus there, at `/metrics`; `NEBU_WORKER_METRICS` does so
+for the worker process, and both work with `nebu serve`. No token is asked for, so let only Prometheus reach them: names
+of containers are in none of them, platform accounts are. Without an address nothing is counted, and nothing is slower.
+
+[alerts.yaml](alerts.yaml) has rules that say what deserves a person, and what that person does. The worker's page also
+has the Temporal SDK's own metrics, `temporal_…`: how long decisions and activities wait for a worker and take
+(`temporal_workflow_task_schedule_to_start_latency`, `temporal_activity_execution_latency` by `activity_type`), and
+requests to Temporal that failed. A sum over several processes is a sum, except of gauges: take the maximum of those.
+"""
+
 
 def fields() -> str:
     """The page of all fields of all kinds; what kinds share is told once."""
@@ -114,6 +129,17 @@ def settings() -> str:
     """The page of all settings."""
     rows = ["| variable | type | default | meaning |", "|---|---|---|---|", *_settings(Settings, "NEBU_")]
     return "\n".join([SETTINGS_HEAD, *rows, "", _section("SimOffer", SimOffer)])
+
+
+def measured() -> str:
+    """The page of all metrics."""
+    from nebulous.metrics import METRICS
+
+    rows = ["| metric | kind | of | labels | meaning |", "|---|---|---|---|---|"]
+    for metric in METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        rows.append(_row(f"`{metric.exported}`", metric.kind, metric.process, labels, metric.meaning))
+    return "\n".join([METRICS_HEAD, *rows, ""])
 
 
 def _settings(model: type[BaseModel], prefix: str) -> Iterator[str]:
@@ -187,6 +213,7 @@ def pages() -> dict[str, str]:
     from nebulous.cli import manual
 
     written = {"fields.md": fields(), "settings.md": settings()}
+    written["metrics.md"] = measured()
     return {"cli.md": manual.page(), "sdk-methods.md": methods.page(), **written}
 
 

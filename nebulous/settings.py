@@ -102,6 +102,12 @@ class Settings(BaseSettings):
     full_sweep_s: float = Field(
         default=120.0, gt=0, description="seconds between full comparisons of cloud and workflows"
     )
+    api_metrics: str | None = Field(
+        default=None, description="host:port at which the API answers Prometheus; default: none. No token is asked for"
+    )
+    worker_metrics: str | None = Field(
+        default=None, description="host:port at which the worker process does; two workers on a machine need two ports"
+    )
     log_level: str = Field(default="INFO", description="of API and worker")
 
     @classmethod

@@ -19,6 +19,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from activities.archive import Archive
 from activities.containers import ContainerActivities
+from activities.metered import metered
 from activities.notices import NoticeActivities
 from activities.offers import OfferActivities
 from activities.platforms.base import Platform
@@ -26,7 +27,7 @@ from activities.resources import ResourceActivities
 from activities.secrets import SecretReader
 from activities.sweeps import SweepActivities, SweepPace
 from activities.webhook import Webhook
-from nebulous import __version__, ids
+from nebulous import __version__, ids, metrics
 from nebulous.seal import secret_key
 from nebulous.settings import Settings
 from worker.faults import FaultInjector
@@ -150,6 +151,8 @@ async def running(
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(parts.control_worker())
         hosted = list(platforms) if platforms is not None else await platforms_to_host(client, settings, install)
+        for platform in hosted:
+            metered(platform, metrics.meter(client))
         for platform in hosted:
             stack.push_async_callback(platform.close)
             await stack.enter_async_context(parts.platform_worker(platform))

@@ -12,8 +12,9 @@ from typing import Annotated
 
 import typer
 from temporalio.client import Client
+from temporalio.runtime import Runtime
 
-from nebulous import sessions, temporal
+from nebulous import metrics, sessions, temporal
 from nebulous.settings import Settings
 from worker.build import running
 from worker.embedded import prepare
@@ -36,7 +37,7 @@ async def _main(settings: Settings, ready_file: Path | None) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    client = await _connect(settings)
+    client = await _connect(settings, metrics.runtime(settings.worker_metrics, "NEBU_WORKER_METRICS"))
     if client is None:
         return UNREACHABLE
     if settings.embedded:
@@ -51,12 +52,12 @@ async def _main(settings: Settings, ready_file: Path | None) -> int:
     return 0
 
 
-async def _connect(settings: Settings) -> Client | None:
+async def _connect(settings: Settings, runtime: Runtime | None) -> Client | None:
     """Connect, giving an engine that starts at the same time a while; None with a message when it does not answer."""
     end = time.monotonic() + CONNECT_LIMIT_S
     while True:
         try:
-            return await temporal.connect(settings.temporal_address, settings.temporal_namespace)
+            return await temporal.connect(settings.temporal_address, settings.temporal_namespace, runtime=runtime)
         except RuntimeError as error:
             if time.monotonic() > end:
                 typer.echo(f"Temporal does not answer: {error}", err=True)

@@ -19,7 +19,7 @@ from temporalio.exceptions import FailureError
 from activities.failures import Failure
 from activities.pace import Pace
 from activities.resources import Owned, ResourceActivities
-from nebulous import temporal
+from nebulous import metrics, temporal
 from nebulous.ids import Address
 from nebulous.models.base import InvalidDocument, Record, check
 from nebulous.models.resources import EVENTS_KEPT, LIVES_KEPT, Event, Metadata
@@ -58,6 +58,7 @@ class Entity(Generic[S]):
     """A resource: one long-lived workflow whose state is the resource."""
 
     state: S
+    _status_since: datetime | None = None  # unknown after continue-as-new
 
     # --- what a kind says of itself -------------------------------------------------------------------
 
@@ -323,9 +324,26 @@ class Entity(Generic[S]):
             metadata.updated_at = int(workflow.now().timestamp())
             changed["metadata"] = metadata.model_dump(mode="json")
             workflow.upsert_memo(changed)
+            if "status" in changed:
+                self._measure(as_dict(self._published.get("status")), changed["status"])
             self._published |= changed
         self._publish_search_attributes(bool(changed))
         workflow.set_current_details(self.details())
+
+    def _measure(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        """Count the status that is reached, and time the one that is left; a replay does neither again."""
+        word, left, kind = str(now.get("status")), str(before.get("status")), self.address.kind
+        if word == left and now.get("reason") == before.get("reason"):
+            return
+        meter, platform = workflow.metric_meter(), str(now.get("platform") or "")
+        reason = str(now.get("reason") or "")
+        metrics.count(meter, metrics.TRANSITIONS, kind=kind, status=word, reason=reason, platform=platform)
+        if word != left:
+            if self._status_since:
+                took = (workflow.now() - self._status_since).total_seconds()
+                where = platform or str(before.get("platform") or "")
+                metrics.measure(meter, metrics.PHASES, took, kind=kind, status=left, platform=where)
+            self._status_since = workflow.now()
 
     def _publish_search_attributes(self, changed: bool) -> None:
         """Bring what it is found by up to date; watchers find by NebuChangedAt that anything at all has changed."""
