@@ -28,6 +28,7 @@ check: $(VENV)/installed
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 	$(BIN)/python .ci/papers.py
+	$(BIN)/python .ci/audit.py
 	@if command -v shellcheck >/dev/null; then shellcheck remote_install.sh .ci/run .ci/*.sh; \
 	else echo "shellcheck is not installed: shell files are unchecked"; fi
 

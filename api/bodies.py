@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from api.problems import BadRequest, TooLarge, UnsupportedMediaType
 LARGEST_BODY = 128 * 1024  # bytes as sent: indented and escaped, a spec of 32 kB fits
 LARGEST_SPEC = 32 * 1024  # bytes of compact JSON
 DEEPEST = 32
+SLOWEST_BODY_S = 30.0  # 128 kB over a bad line
 _LARGEST_INTEGER = 2**63  # what other languages that read our histories can hold
 
 
@@ -56,10 +58,14 @@ async def _read(request: Request) -> bytes:
     if announced.isdecimal() and int(announced[:20]) > LARGEST_BODY:
         raise _too_large()
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > LARGEST_BODY:
-            raise _too_large()
+    try:
+        async with asyncio.timeout(SLOWEST_BODY_S):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > LARGEST_BODY:
+                    raise _too_large()
+    except TimeoutError as error:
+        raise BadRequest(f"the body did not come within {SLOWEST_BODY_S:g} s", "send it again") from error
     return bytes(body)
 
 

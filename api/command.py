@@ -9,12 +9,14 @@ import os
 import socket
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 import uvicorn
+from fastapi import FastAPI
 
 from api.app import create_app
+from api.patience import BoundedProtocol
 from api.services import Services
 from nebulous import seal, temporal, tokens
 from nebulous.errors import NebulousError, Rejected, Unavailable
@@ -79,26 +81,30 @@ def _settings(given: dict[str, Any]) -> Settings:
 
 
 def server(settings: Settings) -> uvicorn.Server:
-    """The HTTP server, with limits that hold back a flood and never a normal client."""
+    """The HTTP server of the whole application."""
+    return Server(configured(create_app(settings), settings))
+
+
+def configured(app: FastAPI, settings: Settings, lifespan: Literal["on", "off"] = "on") -> uvicorn.Config:
+    """How an application is served: with limits that hold back a flood and never a normal client."""
     logging.getLogger("uvicorn.error").addFilter(_without_commands)
     os.environ.setdefault("WEBSOCKETS_MAX_LINE_LENGTH", str(LARGEST_HEADERS))  # read when uvicorn imports it
-    return Server(
-        uvicorn.Config(
-            create_app(settings),
-            log_config=None,
-            access_log=settings.log_level.upper() == "DEBUG",
-            lifespan="on",
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=GRACE_S,
-            backlog=BACKLOG,
-            h11_max_incomplete_event_size=LARGEST_HEADERS,
-            server_header=False,
-            ws="websockets-sansio",
-            ws_max_size=LARGEST_FRAME,
-            ws_ping_interval=PING_S,
-            ws_ping_timeout=None,
-            ws_per_message_deflate=False,
-        )
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=settings.log_level.upper() == "DEBUG",
+        lifespan=lifespan,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
+        backlog=BACKLOG,
+        h11_max_incomplete_event_size=LARGEST_HEADERS,
+        server_header=False,
+        http=BoundedProtocol,
+        ws="websockets-sansio",
+        ws_max_size=LARGEST_FRAME,
+        ws_ping_interval=PING_S,
+        ws_ping_timeout=None,
+        ws_per_message_deflate=False,
     )
 
 

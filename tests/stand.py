@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import uvicorn
 
-from api.command import Server, address_of, bind
+from api.command import Server, address_of, bind, configured
 
 LIMIT_S = 20.0
 
@@ -98,8 +97,7 @@ class Stand:
 async def served(desk: Any, app: Any = None) -> AsyncIterator[Stand]:
     """Put an application, by default the desk's, on a port."""
     listener = bind("127.0.0.1", 0)
-    config = uvicorn.Config(app or desk.app, lifespan="off", log_config=None, timeout_graceful_shutdown=5)
-    server = Server(config)
+    server = Server(configured(app or desk.app, desk.settings, lifespan="off"))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     url = address_of(listener)
     async with httpx.AsyncClient(base_url=url, headers=desk.token(), timeout=LIMIT_S) as http:

@@ -10,7 +10,7 @@ import typer
 
 from nebulous import contexts
 from nebulous.cli.failures import UsageError
-from nebulous.cli.screen import emit, interactive
+from nebulous.cli.screen import emit, interactive, note
 from nebulous.client import Api
 from nebulous.errors import Unauthenticated
 
@@ -28,6 +28,8 @@ def command(
     secret = sys.stdin.read().strip() if token == "-" else (token or _ask_for_token(server)).strip()  # noqa: S105
     if not secret:
         raise UsageError("the token is empty", "`nebu serve` prints one; or ask the server's admin")
+    if server.startswith("http:") and not contexts.is_loopback(server):
+        note(f"note: {server} is not encrypted: whoever is on the way reads the token; put TLS in front of the API")
     try:
         with Api(server, secret) as api:
             me = api.read("/v1/users/me")

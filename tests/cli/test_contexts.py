@@ -101,6 +101,11 @@ def test_a_wrong_token_is_not_saved(nebu, server, double, own_home):
     assert not own_home.exists()
 
 
+def test_login_over_an_open_line_says_so(nebu):
+    ended = nebu("login", "--url", "http://nebulous.invalid:1", "--token", "t")
+    assert "http://nebulous.invalid:1 is not encrypted" in ended.err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
