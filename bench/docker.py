@@ -11,7 +11,8 @@ import httpx
 
 from bench.installs import Install, install
 from bench.report import Figure, median_ms
-from tests.docker_engine import USERS_OWN, client as engine_client, imported, small_system
+from tests.docker_engine import USERS_OWN, imported, small_system
+from tests.docker_engine import client as engine_client
 from tests.dockerd import answers, dockerd, why_not
 
 ROUNDS, QUICK_ROUNDS = 21, 3
