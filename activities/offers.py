@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 from temporalio import activity
 from temporalio.client import Client
 
@@ -14,6 +17,7 @@ from nebulous.models.platforms import PlatformReport
 
 #: Used only when named: they rent nothing real, or run beside the control plane.
 ONLY_WHEN_NAMED = frozenset({"sim"})
+REPORTS_KEPT_S = 0.5  # visibility itself is as old at times
 OWN_MACHINES = ("docker", "local")
 
 
@@ -37,6 +41,8 @@ class OfferActivities:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._lock = asyncio.Lock()
+        self._read: tuple[float, list[PlatformReport]] = (float("-inf"), [])
 
     @activity.defn(name="choose_platforms")
     async def choose_platforms(self, request: PlacementRequest) -> Placement:
@@ -50,6 +56,15 @@ class OfferActivities:
             return choose(reports, request)
 
     async def _reports(self) -> list[PlatformReport]:
+        """What all platforms report; a crowd that starts at once reads it together."""
+        async with self._lock:
+            at, reports = self._read
+            if time.monotonic() - at > REPORTS_KEPT_S:
+                reports = await self._read_reports()
+                self._read = (time.monotonic(), reports)
+            return reports
+
+    async def _read_reports(self) -> list[PlatformReport]:
         found: list[PlatformReport] = []
         async for execution in self._client.list_workflows(temporal.open_query("platform")):
             row = await temporal.row(execution)

@@ -15,7 +15,8 @@ from bench.report import Figure
 from nebulous import starters, temporal
 
 LIVES, QUICK_LIVES = 300, 40
-AT_ONCE = 32
+AT_ONCE = 8
+LOOK_S = 0.2
 QUEUE = "bench"
 
 
@@ -55,13 +56,21 @@ async def _ours(address: str, lives: int) -> float:
         async with gate:
             metadata = {"name": name, "labels": labels}
             spec = {"image": "busybox", "command": "true", "platform": "sim", "metadata": metadata}
-            handle = await starters.start_container(client, spec)
-            await handle.wait("completed")
+            await starters.start_container(client, spec)
 
     await live("warm")
+    await _completed(client, 1)
     began = time.perf_counter()
     await asyncio.gather(*(live(f"life-{number}") for number in range(lives)))
+    await _completed(client, 1 + lives)
     return lives / (time.perf_counter() - began)
+
+
+async def _completed(client: Client, count: int) -> None:
+    """Wait until so many have completed: one question a look, not one for each."""
+    query = temporal.open_query("container", "local", f"{temporal.STATUS.name} = 'completed'")
+    while (await client.count_workflows(query)).count < count:  # noqa: ASYNC110 - visibility tells nobody
+        await asyncio.sleep(LOOK_S)
 
 
 async def _bare(address: str, lives: int) -> float:

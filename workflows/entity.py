@@ -251,6 +251,8 @@ class Entity(Generic[S]):
 
     async def wait(self, condition: Callable[[], bool], deadline: datetime | None = None, *, summary: str = "") -> bool:
         """Wait for the condition, the deadline, or a suggestion to continue as new; true when the condition holds."""
+        if condition():
+            return True  # a status that nobody could have seen is not worth an update
         self.publish()
         timeout = max(timedelta(0), deadline - workflow.now()) if deadline else None
         try:
