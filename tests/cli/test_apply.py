@@ -262,7 +262,7 @@ def test_a_folder_is_applied_in_order_and_later_files_may_use_what_earlier_ones_
 def test_a_folder_with_a_broken_file_changes_nothing(nebu, server, planned, folder):
     (folder / "3-broken.yaml").write_text("kind: Container\nimage: [a\n")
     ended = nebu("apply", "-f", str(folder))
-    assert ended.code == 1
+    assert ended.code == 2
     assert "3-broken.yaml:" in ended.err
     assert not server.asked
     assert nebu("diff", "-f", str(folder)).code == 2
@@ -274,7 +274,7 @@ def test_a_folder_with_a_spec_that_is_refused_changes_nothing_and_shows_where(ne
     problems = [{"path": ["image"], "message": "is unheard of"}]
     server.on("PUT", FOO, double.refusal(422, "Rejected", "image: is unheard of", problems=problems))
     ended = nebu("apply", "-f", str(folder))
-    assert ended.code == 1
+    assert ended.code == 2
     assert "2-foo.yml:3:1: image: is unheard of" in ended.err
     assert "nothing was changed" in ended.err
     assert not writes(server)
@@ -283,7 +283,7 @@ def test_a_folder_with_a_spec_that_is_refused_changes_nothing_and_shows_where(ne
 def test_a_folder_that_says_two_things_of_one_resource_is_refused(nebu, server, folder):
     (folder / "3-again.yaml").write_text(FILE)
     ended = nebu("apply", "-f", str(folder))
-    assert ended.code == 1
+    assert ended.code == 2
     assert "Container 'foo' is given twice, also at" in ended.err
     assert not server.asked
 
@@ -352,9 +352,9 @@ def test_problems_in_a_file_at_an_address_name_it(nebu, server):
     [
         ({"status": 404}, 3, "there is nothing at"),
         ({"status": 500}, 5, "answered 500"),
-        ({"status": 403}, 1, "answered 403"),
-        ({"body": b"<html>", "kind": "text/html"}, 1, "is a web page"),
-        ({"body": b"#" * 1_000_001}, 1, "is larger than 1 MB"),
+        ({"status": 403}, 2, "answered 403"),
+        ({"body": b"<html>", "kind": "text/html"}, 2, "is a web page"),
+        ({"body": b"#" * 1_000_001}, 2, "is larger than 1 MB"),
         ({"body": b"\xff\xfe"}, 2, "is not UTF-8"),
         ({"status": 302, "headers": [("Location", "/foo.yaml")]}, 5, "redirects"),
         ({"status": 302, "headers": [("Location", "file:///etc/passwd")]}, 5, "cannot read"),
