@@ -122,7 +122,7 @@ def _readable_field(name: str, value: object) -> object:
 
 def metadata(row: Row) -> dict[str, Any]:
     """`metadata` of a reply, with both words for the organization."""
-    return {**row.metadata.model_dump(mode="json"), "owner_id": row.metadata.owner}
+    return {**row.metadata.model_dump(mode="json", exclude={"request"}), "owner_id": row.metadata.owner}
 
 
 def _env(variables: object, role: Role) -> object:

@@ -19,6 +19,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
+from api.keys import Reused
 from api.lists import Lists, read_row
 from api.problems import NO_WORKER, translated
 from nebulous import ids, temporal
@@ -54,6 +55,7 @@ class New:
     steady: frozenset[str]  # statuses in which a deletion would show at once
     summary: str
     queue: str = ""
+    key: str = ""  # Idempotency-Key of the request
 
     @property
     def row(self) -> Row:
@@ -200,7 +202,7 @@ class Store:
         for _ in range(TRIES):
             found = await self.look(new.address)
             if found and found.row.metadata.id == new.metadata.id:
-                return Created(found.row, "new")  # a repeated request: what it made, whatever became of it
+                return Created(made_by(new, found.row), "new")  # what it made, whatever became of it
             if found and found.open:
                 check_version(found.row, resource_version)
                 met = await self._meet(found, new)
@@ -271,6 +273,8 @@ class Store:
             return None
         self.lists.wrote(new.address.organization)
         outcome, life = decision.get("outcome"), str(decision.get("id"))
+        if outcome == "reused":
+            raise Reused(new.key, named(new.address))
         if outcome == "past":
             raise Conflict(f"{named(new.address)}: {decision.get('message')}", "send the request under a new key")
         if outcome == "conflict":
@@ -326,6 +330,17 @@ def _taken(new: New, why: str) -> Conflict:
         f"change it with `nebu apply`, delete it first (nebu delete {new.address.kind} {new.metadata.name}), "
         "or choose another name",
     )
+
+
+def made_by(new: New, row: Row) -> Row:
+    """What the very same request made before.
+
+    Raises:
+        Reused: It was another request, under the same key.
+    """
+    if row.metadata.request not in ("", new.metadata.request):
+        raise Reused(new.key, named(new.address))
+    return row
 
 
 def check_version(row: Row, expected: str | None) -> None:

@@ -14,8 +14,9 @@ from typing import Any, Literal, NoReturn
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
+from api.keys import Reused
 from api.problems import NO_WORKER, NeedsNewLife, translated
-from api.store import READ_AGAIN, TRIES, Found, New, Store, announced, check_version, closed_meanwhile, named
+from api.store import READ_AGAIN, TRIES, Found, New, Store, announced, check_version, closed_meanwhile, made_by, named
 from nebulous.errors import Conflict, NebulousError, NotFound, Rejected, Unavailable
 from nebulous.models.base import Spec
 from nebulous.models.changes import Change, Wanted, against, between, cannot_change, lasting
@@ -74,7 +75,7 @@ async def apply(store: Store, wish: Wish) -> Came:
     for _ in range(TRIES):
         found = await store.look(new.address)
         if found and found.row.metadata.id == new.metadata.id:
-            return Came(found.row, "new")  # a repeated request: what it made, whatever became of it
+            return Came(made_by(new, found.row), "new")  # what it made, whatever became of it
         if found and found.open:
             if came := await _meet(store, found, wish):
                 return came
@@ -169,18 +170,20 @@ async def _ask(store: Store, wish: Wish) -> dict[str, Any] | None:
 
 
 async def _update(store: Store, wish: Wish, request: dict[str, Any]) -> dict[str, Any]:
-    what = named(wish.new.address)
-    with translated(what):
+    with translated(named(wish.new.address)):
         try:
             return await store.update(wish.new.address, "apply", request)
         except WorkflowUpdateFailedError as error:
             if isinstance(error.cause, ApplicationError) and not closed_meanwhile(error):
-                _raise(what, error.cause)
+                _raise(wish.new, error.cause)
             raise
 
 
-def _raise(what: str, refusal: ApplicationError) -> NoReturn:
+def _raise(new: New, refusal: ApplicationError) -> NoReturn:
     """Raise what the workflow refused as an error of ours."""
+    what = named(new.address)
+    if refusal.type == "Reused":
+        raise Reused(new.key, what)
     known: dict[str, type[NebulousError]] = {"Conflict": Conflict, "Stale": Stale, "Rejected": Rejected}
     changes: Sequence[Any] = refusal.details[0] if refusal.details else []
     message = f"{what}: {refusal.message}"

@@ -19,6 +19,7 @@ from nebulous.models.resources import LIVES_KEPT
 from workflows.entity import Entity, NextLife, S, as_dict
 
 LONGEST_LIST = 500  # characters of an event that lists changes
+REUSED = "its key was used with another body already"
 LATE = "no worker took it in time, and nobody waits for it any more"
 
 
@@ -37,6 +38,11 @@ class Apply(Record):
         return str(self.metadata.get("id") or "")
 
     @property
+    def digest(self) -> str:
+        """Of the body that it came with, if it came with a key."""
+        return str(self.metadata.get("request") or "")
+
+    @property
     def wanted(self) -> Wanted:
         """What is asked for, as it is compared."""
         return wanted(self.spec, self.metadata)
@@ -49,6 +55,7 @@ class Decision(Record):
     id: str
     message: str = ""
     stale: bool = False  # refused because the writer has not seen the latest change
+    reused: bool = False  # refused because its key stands for another body
     done: bool = False  # nothing is left to do: it was done by an earlier request, or asks for what is
     changes: list[dict[str, Any]] = []
 
@@ -74,6 +81,8 @@ class Resource(Entity[S]):
         spec, metadata = as_dict(request.get("spec")), as_dict(request.get("metadata"))
         life = str(metadata.get("id") or "")
         mine, coming = self.state.metadata.id, self.state.next
+        if self._reused(life, str(metadata.get("request") or "")):
+            return _decided("reused", mine, REUSED)
         if life and life in self.state.lives:
             return _decided("same" if life == mine else "past", life, f"that request made {life}, which is over")
         if coming:
@@ -89,6 +98,12 @@ class Resource(Entity[S]):
         if self._same(self.state.spec, spec):
             return _decided("same", mine)
         return _decided("conflict", mine, f"it exists with another spec and is {self.status().get('status')}")
+
+    def _reused(self, life: str, digest: str) -> bool:
+        """True when a request's id is known for another body."""
+        coming = self.state.next.metadata if self.state.next else {}
+        known = coming.get("request") if life and life == coming.get("id") else self.state.requests.get(life)
+        return bool(known and digest and known != digest)
 
     def _same(self, known: dict[str, Any], spec: dict[str, Any]) -> bool:
         return not between(self.model, Wanted(known), Wanted(spec))
@@ -121,12 +136,15 @@ class Resource(Entity[S]):
             raise _refusal(LATE, "Unavailable")
         decision = self._decide(wish)
         if decision.outcome == "conflict":
-            raise _refusal(decision.message, "Stale" if decision.stale else "Conflict", decision.changes)
+            kind = "Reused" if decision.reused else "Stale" if decision.stale else "Conflict"
+            raise _refusal(decision.message, kind, decision.changes)
 
     def _decide(self, wish: Apply) -> Decision:
         """What the request means now; looks only, so that validator and handler agree."""
         state, mine, life = self.state, self.state.metadata.id, wish.life
         coming = str(state.next.metadata.get("id")) if state.next else ""
+        if self._reused(life, wish.digest):
+            return Decision(outcome="conflict", id=mine, message=REUSED, reused=True)
         if life and life in (*state.applied, coming, mine):
             return Decision(outcome="next" if life == coming else "changed", id=coming or mine, done=True)
         if life in state.lives:
@@ -159,6 +177,7 @@ class Resource(Entity[S]):
         state.metadata.labels = wish.wanted.labels or None
         if wish.life:
             state.applied = [*state.applied, wish.life][-LIVES_KEPT:]
+            self.remember(wish.life, wish.digest)
         self.record("Changed", _listed(decision.changes))
         self.took(before)
         self.publish(asked=True)
