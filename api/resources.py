@@ -1,6 +1,6 @@
-"""The one router for every kind of resource: list, create, get, delete, stop, start, restart, events.
+"""The one router for every kind of resource: list, create, get, delete, events.
 
-What changes a living one (PUT, PATCH) is in `applies.py`.
+What changes a living one (PUT, PATCH) is in `applies.py`, what stops and starts one in `verbs.py`.
 
 A kind brings a `Surface`: how it is checked before it is created, and how its row is shown.
 """
@@ -94,9 +94,6 @@ def router(surface: Surface) -> APIRouter:
     by_id, by_name = locators(kind)
     _add_collection(routes, surface)
     _add_reads(routes, surface, (("/{id}", by_id), ("/{namespace}/{name}", by_name)))
-    for word in ("stop", "start", "restart"):
-        if word in kind.verbs:
-            _add_verb(routes, surface, word, (("/{id}", by_id), ("/{namespace}/{name}", by_name)))
     return routes
 
 
@@ -378,18 +375,3 @@ async def _gone(uses: Services, target: Target) -> bool:
             return True
         await asyncio.sleep(POLL_S)
     return False
-
-
-def _add_verb(routes: APIRouter, surface: Surface, word: str, located: Located) -> None:
-    for path, locate in located:
-
-        def add(path: str, locate: Locator) -> None:
-            @routes.post(f"{path}/{word}", name=f"{word} {surface.kind.id}", status_code=202)
-            async def act(uses: Uses, access: Reader, target: Annotated[Target, Depends(locate)]) -> dict[str, Any]:
-                """Say what is wanted; `describe` and `wait` show what comes of it."""
-                access.require(target.address.organization, "member")
-                await uses.store.signal(target.address, word, target.row.metadata.id)
-                row = await uses.store.get(target.address)
-                return surface.present(row, target.role)
-
-        add(path, locate)

@@ -26,6 +26,7 @@ from nebulous import ids, temporal
 from nebulous.errors import Conflict, NotFound, Unavailable
 from nebulous.ids import Address
 from nebulous.models import kinds
+from nebulous.models.changes import Wanted, unlike
 from nebulous.models.containers import FINAL
 from nebulous.models.resources import Metadata, Row
 
@@ -226,10 +227,10 @@ class Store:
         status = str(row.status.get("status"))
         if row.metadata.deleted_at is not None or status in FINAL:
             return "next" if row.metadata.deleted_at is not None or row.rentals else "new"
-        comparable = kinds.find(new.address.kind).model.comparable
-        if comparable(row.spec) == comparable(new.shown_spec):
+        other = unlike(kinds.find(new.address.kind).model, wanted(row), wanted(new.row))
+        if not other:
             return "same"
-        raise _taken(new, f"it exists with another spec and is {status}")
+        raise _taken(new, f"it exists with {other} and is {status}")
 
     async def start(self, new: New) -> bool:
         """Begin the first life under a name; False when somebody else just did."""
@@ -265,7 +266,8 @@ class Store:
     async def _meet(self, found: Found, new: New) -> Created | None:
         """What creating means while something has the name; None when that closed meanwhile."""
         row = found.row
-        unchanged = row.spec == new.shown_spec and row.metadata.labels == new.metadata.labels
+        kept = {each: value for each in ("labels", "owner_ref") if (value := getattr(new.metadata, each))}
+        unchanged = row.spec == new.shown_spec and kept.items() <= row.metadata.model_dump().items()
         if unchanged and found.settled(new.steady):
             return Created(row, "same")
         decision = await self._ask(new)
@@ -351,6 +353,11 @@ def check_version(row: Row, expected: str | None) -> None:
     """
     if expected is not None and row.metadata.outdates(expected):
         raise Conflict(row.metadata.outdated(expected), READ_AGAIN)
+
+
+def wanted(row: Row) -> Wanted:
+    """A resource as it is compared."""
+    return Wanted(row.spec, row.metadata.labels, row.metadata.owner_ref)
 
 
 def announced(new: New, life: str) -> Row:

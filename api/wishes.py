@@ -16,10 +16,22 @@ from temporalio.exceptions import ApplicationError
 
 from api.keys import Reused
 from api.problems import NO_WORKER, NeedsNewLife, translated
-from api.store import READ_AGAIN, TRIES, Found, New, Store, announced, check_version, closed_meanwhile, made_by, named
+from api.store import (
+    READ_AGAIN,
+    TRIES,
+    Found,
+    New,
+    Store,
+    announced,
+    check_version,
+    closed_meanwhile,
+    made_by,
+    named,
+    wanted,
+)
 from nebulous.errors import Conflict, NebulousError, NotFound, Rejected, Unavailable
 from nebulous.models.base import Spec
-from nebulous.models.changes import Change, Wanted, against, between, cannot_change, lasting
+from nebulous.models.changes import Change, against, between, cannot_change, lasting
 from nebulous.models.resources import Row
 
 Outcome = Literal["new", "same", "changed", "next"]
@@ -93,7 +105,7 @@ async def foresee(store: Store, wish: Wish) -> Came:
     found = await store.look(wish.new.address)
     if found is None or not found.open:
         _require_absence(wish)
-        return Came(wish.new.row, "new", between(wish.model, None, _wanted(wish.new.row)))
+        return Came(wish.new.row, "new", between(wish.model, None, wanted(wish.new.row)))
     check_version(found.row, wish.seen)
     changes = differences(wish, found.row)
     if found.row.metadata.deleted_at is not None or lasting(changes):
@@ -115,11 +127,7 @@ def require_in_place(wish: Wish, came: Came) -> Came:
 
 def differences(wish: Wish, row: Row) -> list[Change]:
     """What the wish would change of a resource."""
-    return against(wish.model, str(row.status.get("status")), _wanted(row), _wanted(wish.new.row))
-
-
-def _wanted(row: Row) -> Wanted:
-    return Wanted(row.spec, row.metadata.labels, row.metadata.owner_ref)
+    return against(wish.model, str(row.status.get("status")), wanted(row), wanted(wish.new.row))
 
 
 def _require_absence(wish: Wish) -> None:

@@ -93,17 +93,21 @@ class ContainerLife(Resource[ContainerState]):
     @workflow.signal(name="start", description="Start a finished or stopped container again, as the next attempt.")
     def on_start(self, request: dict[str, Any]) -> None:
         """Want it running; nothing to do for one that runs."""
-        if self.addressed(request) and self.can_run() and (self.final() or self.state.wanted == "stop"):
+        if self.addressed(request) and self.can_run() and self._ending():
             self.state.start_asked = True
 
     @workflow.signal(name="restart", description="Restart the command in the same instance.")
     def on_restart(self, request: dict[str, Any]) -> None:
         """Want the command started afresh; a finished one is started again."""
         if self.addressed(request) and self.can_run():
-            if self.final():
+            if self._ending():
                 self.state.start_asked = True
             else:
                 self.state.restart_asked = True
+
+    def _ending(self) -> bool:
+        """True for what has ended, or is about to whatever the reason: it is started again after that."""
+        return self.final() or self.state.wanted == "stop" or self.state.status.status == Status.STOPPING
 
     @workflow.signal(name="observe", description="What a sweep saw of the instance.")
     def on_observe(self, request: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 from nebulous.models.base import InvalidDocument, Record, Spec, check
-from nebulous.models.changes import Wanted, against, between, cannot_change, lasting
+from nebulous.models.changes import Wanted, against, between, cannot_change, lasting, unlike
 from nebulous.models.resources import LIVES_KEPT
 from workflows.entity import Entity, NextLife, S, as_dict
 
@@ -85,28 +85,26 @@ class Resource(Entity[S]):
             return _decided("reused", mine, REUSED)
         if life and life in self.state.lives:
             return _decided("same" if life == mine else "past", life, f"that request made {life}, which is over")
+        asked = wanted(spec, metadata)
         if coming:
-            return (
-                _decided("next", str(coming.metadata.get("id")))
-                if self._same(coming.spec, spec)
-                else _decided("conflict", mine, "another life is about to begin under this name")
-            )
+            if unlike(self.model, wanted(coming.spec, coming.metadata), asked):
+                return _decided("conflict", mine, "another life is about to begin under this name")
+            return _decided("next", str(coming.metadata.get("id")))
         if self.state.deleting or self.over():
             self.state.next = NextLife(spec=spec, metadata=metadata)
             self.record("NextLife", f"a new life {life} begins under this name")
             return _decided("new" if self.final() and not self.rentals() else "next", life)
-        if self._same(self.state.spec, spec):
+        known = self.state.metadata
+        other = unlike(self.model, Wanted(self.state.spec, known.labels, known.owner_ref), asked)
+        if not other:
             return _decided("same", mine)
-        return _decided("conflict", mine, f"it exists with another spec and is {self.status().get('status')}")
+        return _decided("conflict", mine, f"it exists with {other} and is {self.status().get('status')}")
 
     def _reused(self, life: str, digest: str) -> bool:
         """True when a request's id is known for another body."""
         coming = self.state.next.metadata if self.state.next else {}
         known = coming.get("request") if life and life == coming.get("id") else self.state.requests.get(life)
         return bool(known and digest and known != digest)
-
-    def _same(self, known: dict[str, Any], spec: dict[str, Any]) -> bool:
-        return not between(self.model, Wanted(known), Wanted(spec))
 
     # --- apply ----------------------------------------------------------------------------------------
 
