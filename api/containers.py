@@ -93,6 +93,7 @@ def present(row: Row, role: Role) -> dict[str, Any]:
         "restart": spec.get("restart") or "Never",
         "status": {
             **status,
+            "platform_asked": spec.get("platform"),  # `platform` beside it, and above, is where it went
             "rentals": [{"key": key, **rental} for key, rental in row.rentals.items()],
             "public_ip": None,
             "tailnet_url": None,
