@@ -91,7 +91,7 @@ async def apply(store: Store, wish: Wish) -> Came:
         if found and found.open:
             if came := await _meet(store, found, wish):
                 return came
-        elif await _begin(store, wish):
+        elif await _begin(store, wish, ended=found is not None):
             return Came(new.row, "new")
     raise Conflict(f"{named(new.address)} is being changed by others all the time", "try again")
 
@@ -104,7 +104,7 @@ async def foresee(store: Store, wish: Wish) -> Came:
     """
     found = await store.look(wish.new.address)
     if found is None or not found.open:
-        _require_absence(wish)
+        _require_absence(wish, ended=found is not None)
         return Came(wish.new.row, "new", between(wish.model, None, wanted(wish.new.row)))
     check_version(found.row, wish.seen)
     changes = differences(wish, found.row)
@@ -130,14 +130,14 @@ def differences(wish: Wish, row: Row) -> list[Change]:
     return against(wish.model, str(row.status.get("status")), wanted(row), wanted(wish.new.row))
 
 
-def _require_absence(wish: Wish) -> None:
+def _require_absence(wish: Wish, ended: bool) -> None:
     if wish.version:
-        message = f"{named(wish.new.address)} does not exist any more"
+        message = f"{named(wish.new.address)} does not exist{' any more' if ended else ''}"
         raise Conflict(message, "leave out resource_version and If-Match to create it")
 
 
-async def _begin(store: Store, wish: Wish) -> bool:
-    _require_absence(wish)
+async def _begin(store: Store, wish: Wish, ended: bool) -> bool:
+    _require_absence(wish, ended)
     return await store.start(wish.new)
 
 

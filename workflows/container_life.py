@@ -10,7 +10,7 @@ from temporalio import workflow
 from nebulous.ids import rental_key
 from nebulous.models.containers import FINAL, ContainerSpec, Launch, Status
 from nebulous.models.platforms import Instance, Observation, Offer
-from workflows.container_state import LONGEST_MESSAGE, ContainerState, Ending, Notice, spec_of
+from workflows.container_state import ContainerState, Ending, Notice, shortened, spec_of
 from workflows.entity import moment, stamp
 from workflows.wishes import Resource
 
@@ -300,7 +300,7 @@ class ContainerLife(Resource[ContainerState]):
     def show(self, status: Status, reason: str, message: str) -> None:
         """Set the words that readers see."""
         shown = self.state.status
-        shown.status, shown.reason, shown.message = status, reason, message[:LONGEST_MESSAGE]
+        shown.status, shown.reason, shown.message = status, reason, shortened(message, reason)
         checked = bool(self.readiness())
         if checked and status != Status.RUNNING:
             self.state.condition("Ready", "False", "NotRunning", "")

@@ -203,6 +203,19 @@ def test_a_terminal_is_asked_and_anything_but_yes_is_no(terminal, server, planne
             screen.expect("nothing was changed")
 
 
+@pytest.mark.parametrize("verb", ["apply", "diff"])
+def test_a_stale_version_of_a_file_stands_where_it_was_written(nebu, server, double, tmp_path, verb):
+    stale = double.refusal(409, "Conflict", "it changed meanwhile: resource_version is '9', not '7'", "read it again")
+    server.on("PUT", FOO, stale)
+    printed = tmp_path / "printed.yaml"
+    printed.write_text("kind: Container\nmetadata:\n  name: foo\n  id: life1\n  resource_version: '7'\nimage: x\n")
+    ended = nebu(verb, "-f", str(printed))
+    assert ended.code == (1 if verb == "apply" else 2)
+    assert f"{printed}:5:3: " in ended.err
+    assert "resource_version is '9', not '7'" in ended.err
+    assert server.asked[0].body["metadata"] == {"name": "foo", "resource_version": "life1.7"}
+
+
 def test_a_resource_that_changed_since_is_refused(nebu, server, double, planned, file):
     planned(TIMEOUT)
     stale = double.refusal(409, "Conflict", "it changed meanwhile: resource_version is '9', not '7'", "read it again")
