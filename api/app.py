@@ -27,6 +27,7 @@ from api import (
     secrets,
     stats,
     users,
+    verbs,
     watch,
 )
 from api.metered import Metered, census
@@ -77,6 +78,7 @@ def create_app(settings: Settings, client: Client | None = None, redis: Redis | 
     for surface in SURFACES:
         app.include_router(resources.router(surface))
         app.include_router(applies.router(surface))
+        app.include_router(verbs.router(surface))
     _document_bodies(app)
     return app
 

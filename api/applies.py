@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from api.auth import Access, Creator, Reader, first_use
 from api.bodies import read_object
 from api.filters import namespace_of
+from api.keys import Claim, Key
 from api.resources import (
     OUTCOME,
     Creation,
@@ -19,6 +20,7 @@ from api.resources import (
     Surface,
     Target,
     body_of,
+    claimed,
     locators,
     plan,
     tag_of,
@@ -37,7 +39,6 @@ MERGE_PATCH = "application/merge-patch+json"
 PATCHABLE = ("labels", "resource_version")
 ASSUMED_AT_MOST = 100
 
-Key = Annotated[str | None, Header(alias="Idempotency-Key")]
 IfMatch = Annotated[str | None, Header(alias="If-Match", description="ETag as read: refuse if it changed since.")]
 IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match", description="`*`: refuse if it exists.")]
 DryRun = Annotated[bool, Query(description="Check everything, change nothing, answer what would change.")]
@@ -106,15 +107,17 @@ def _add_put(routes: APIRouter, surface: Surface) -> None:
 
         `X-Nebu-Outcome` says which: new, same, changed or next (accepted: it begins once the old one is proven gone).
         """
-        document = _placed(await read_object(request), namespace_of(namespace), name)
-        spec = check(kind.model, document)
-        organization = _organization(spec, access)
-        creation = Creation(uses, access, spec, idempotency_key, terms.assumed(organization))
+        body = await read_object(request)
+        claim = await claimed(uses, access, idempotency_key, body)
+        spec = check(kind.model, _placed(body, namespace_of(namespace), name))
+        creation = Creation(uses, access, spec, claim, terms.assumed(_organization(spec, access)))
         made = await plan(surface, creation)
         version = terms.version if terms.version is not None else made.version
         wish = Wish(made.new, kind.model, version, terms.replace)
         if terms.dry_run:
             return _foreseen(await foresee(uses.store, wish))
+        if claim:
+            await claim.hold(uses.redis, made.new.address)
         notice = await first_use(uses, access, made.new.address.organization)
         came = await apply(uses.store, wish)
         reply = _reply(surface, access, came)
@@ -179,14 +182,17 @@ def _add_patch(routes: APIRouter, surface: Surface, path: str, locate: Locator) 
     ) -> JSONResponse:
         """Change some fields in place (JSON merge patch, RFC 7396): null removes one; `metadata.labels` merges."""
         access.require(target.address.organization, "member")
-        asked = _checked_patch(kind, await read_object(request, MERGE_PATCH))
+        body = await read_object(request, MERGE_PATCH)
+        asked = _checked_patch(kind, body)
         version = asked["metadata"].pop("resource_version", None)
         if if_match is not None:
             version = _version(if_match)
-        made = _Patch(surface, uses, access, idempotency_key, asked)
+        made = _Patch(surface, uses, access, await claimed(uses, access, idempotency_key, body), asked)
         if dry_run:
             wish = await made.wish(target, version)
             return _foreseen(require_in_place(wish, await foresee(uses.store, wish)))
+        if made.claim:
+            await made.claim.hold(uses.redis, target.address)
         return _reply(surface, access, await made.apply(target, version))
 
 
@@ -197,7 +203,7 @@ class _Patch:
     surface: Surface
     uses: Services
     access: Access
-    key: str | None  # Idempotency-Key
+    claim: Claim | None  # of an Idempotency-Key
     asked: dict[str, Any]
 
     async def apply(self, target: Target, version: str | None) -> Came:
@@ -220,7 +226,7 @@ class _Patch:
                 f"{target.address.kind} {row.metadata.name!r} is being deleted", "PUT it to begin a new life"
             )
         merged = merge(await _written(surface, self.uses, target), self.asked)
-        creation = Creation(self.uses, self.access, check(surface.kind.model, merged), self.key)
+        creation = Creation(self.uses, self.access, check(surface.kind.model, merged), self.claim)
         known = row.metadata.tag if version in (None, "", "*") else version
         return Wish((await plan(surface, creation)).new, surface.kind.model, known)
 

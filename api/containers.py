@@ -93,6 +93,7 @@ def present(row: Row, role: Role) -> dict[str, Any]:
         "restart": spec.get("restart") or "Never",
         "status": {
             **status,
+            "platform_asked": spec.get("platform"),  # `platform` beside it, and above, is where it went
             "rentals": [{"key": key, **rental} for key, rental in row.rentals.items()],
             "public_ip": None,
             "tailnet_url": None,
@@ -122,7 +123,7 @@ def _readable_field(name: str, value: object) -> object:
 
 def metadata(row: Row) -> dict[str, Any]:
     """`metadata` of a reply, with both words for the organization."""
-    return {**row.metadata.model_dump(mode="json"), "owner_id": row.metadata.owner}
+    return {**row.metadata.model_dump(mode="json", exclude={"request"}), "owner_id": row.metadata.owner}
 
 
 def _env(variables: object, role: Role) -> object:

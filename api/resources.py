@@ -1,6 +1,6 @@
-"""The one router for every kind of resource: list, create, get, delete, stop, start, restart, events.
+"""The one router for every kind of resource: list, create, get, delete, events.
 
-What changes a living one (PUT, PATCH) is in `applies.py`.
+What changes a living one (PUT, PATCH) is in `applies.py`, what stops and starts one in `verbs.py`.
 
 A kind brings a `Surface`: how it is checked before it is created, and how its row is shown.
 """
@@ -13,12 +13,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from api.auth import Access, Creator, Reader, first_use
 from api.bodies import check_size, read_object
 from api.filters import Filters, namespace_of
+from api.keys import Claim, Key
 from api.services import Services, Uses
 from api.store import Created, New, named
 from nebulous import ids
@@ -33,7 +34,6 @@ log = logging.getLogger(__name__)
 
 DELETE_WAIT_S = 60.0
 POLL_S = 0.1
-LONGEST_KEY = 256
 _ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 NOTICE = "X-Nebu-Notice"
 OUTCOME = "X-Nebu-Outcome"
@@ -94,9 +94,6 @@ def router(surface: Surface) -> APIRouter:
     by_id, by_name = locators(kind)
     _add_collection(routes, surface)
     _add_reads(routes, surface, (("/{id}", by_id), ("/{namespace}/{name}", by_name)))
-    for word in ("stop", "start", "restart"):
-        if word in kind.verbs:
-            _add_verb(routes, surface, word, (("/{id}", by_id), ("/{namespace}/{name}", by_name)))
     return routes
 
 
@@ -148,12 +145,13 @@ def _add_collection(routes: APIRouter, surface: Surface) -> None:
         request: Request,
         uses: Uses,
         access: Creator,
-        idempotency_key: Annotated[str | None, Header()] = None,
+        idempotency_key: Key = None,
         dry_run: Annotated[bool, Query(description="Check everything, create nothing, say what would be.")] = False,
     ) -> JSONResponse:
         """Create it; the same spec again gives the same one, another spec under a living name is 409."""
-        spec = check(kind.model, await read_object(request))
-        creation = Creation(uses, access, spec, idempotency_key)
+        document = await read_object(request)
+        claim = await claimed(uses, access, idempotency_key, document)
+        creation = Creation(uses, access, check(kind.model, document), claim)
         if dry_run:
             foreseen, notices = await _foresee(surface, creation)
             return with_notices(JSONResponse(foreseen), notices)
@@ -182,13 +180,22 @@ class Creation:
     uses: Services
     access: Access
     spec: Spec
-    key: str | None  # Idempotency-Key
+    claim: Claim | None  # of an Idempotency-Key
     assumed: frozenset[str] = frozenset()  # see Asked
+
+
+async def claimed(uses: Services, access: Access, key: str | None, body: dict[str, Any]) -> Claim | None:
+    """The claim of a request that came with a key."""
+    if not key:
+        return None
+    return Claim.of(key, await uses.store.install(), access.caller.subject, body, uses.secret_key)
 
 
 async def _create(surface: Surface, creation: Creation) -> tuple[Created, list[str]]:
     """Check everything, then start; nothing is created before all is well."""
     made = await plan(surface, creation)
+    if creation.claim:
+        await creation.claim.hold(creation.uses.redis, made.new.address)
     notice = await first_use(creation.uses, creation.access, made.new.address.organization)
     created = await creation.uses.store.create(made.new, made.version)
     return created, [notice, *made.notices] if notice else made.notices
@@ -223,8 +230,8 @@ async def plan(surface: Surface, creation: Creation) -> Plan:
     asked: MetadataRequest = getattr(creation.spec, "metadata", None) or MetadataRequest()
     owner = _owner(access, asked)
     access.require(owner, "member")
-    life = await _life(creation)
-    name = asked.name or ids.two_words(life if creation.key else None)
+    claim = creation.claim
+    name = asked.name or ids.two_words(claim.seed if claim else None)
     address = Address(kind.id, owner, namespace_of(asked.namespace), name)
     check_size(creation.spec.model_dump(mode="json", exclude_none=True))
     await _check_owner_ref(creation, asked, owner)
@@ -233,13 +240,14 @@ async def plan(surface: Surface, creation: Creation) -> Plan:
     new = New(
         address,
         kind.workflow,
-        _metadata(address, asked, life, access),
+        _metadata(address, asked, creation),
         prepared.spec,
         prepared.shown_spec,
         surface.first_status,
         surface.steady,
         prepared.summary,
         prepared.queue,
+        claim.key if claim else "",
     )
     return Plan(request, new, asked.resource_version, prepared.notices)
 
@@ -251,16 +259,6 @@ def _owner(access: Access, asked: MetadataRequest) -> str:
             f"metadata says organization {said!r}, ?owner= says {access.owner!r}", "give the organization once"
         )
     return said or access.organization
-
-
-async def _life(creation: Creation) -> str:
-    """The id of the life to be: always the same for the same Idempotency-Key of the same caller."""
-    if not creation.key:
-        return ids.new_id()
-    if len(creation.key) > LONGEST_KEY:
-        raise Rejected(f"Idempotency-Key has {len(creation.key)} characters", f"at most {LONGEST_KEY} are allowed")
-    install = await creation.uses.store.install()
-    return ids.id_from_idempotency_key(install, creation.access.caller.subject, creation.key)
 
 
 async def _check_owner_ref(creation: Creation, asked: MetadataRequest, organization: str) -> None:
@@ -277,16 +275,17 @@ async def _check_owner_ref(creation: Creation, asked: MetadataRequest, organizat
         raise Rejected(f"owner_ref {asked.owner_ref!r} names nothing in {organization!r}", "leave it out")
 
 
-def _metadata(address: Address, asked: MetadataRequest, life: str, access: Access) -> Metadata:
-    now = int(time.time())
+def _metadata(address: Address, asked: MetadataRequest, creation: Creation) -> Metadata:
+    now, claim = int(time.time()), creation.claim
     return Metadata(
         name=address.name,
         namespace=address.namespace,
         owner=address.organization,
-        id=life,
+        id=claim.life(address) if claim else ids.new_id(),
         labels=asked.labels,
         owner_ref=asked.owner_ref,
-        created_by=access.caller.subject,
+        request=claim.request if claim else "",
+        created_by=creation.access.caller.subject,
         created_at=now,
         updated_at=now,
     )
@@ -376,18 +375,3 @@ async def _gone(uses: Services, target: Target) -> bool:
             return True
         await asyncio.sleep(POLL_S)
     return False
-
-
-def _add_verb(routes: APIRouter, surface: Surface, word: str, located: Located) -> None:
-    for path, locate in located:
-
-        def add(path: str, locate: Locator) -> None:
-            @routes.post(f"{path}/{word}", name=f"{word} {surface.kind.id}", status_code=202)
-            async def act(uses: Uses, access: Reader, target: Annotated[Target, Depends(locate)]) -> dict[str, Any]:
-                """Say what is wanted; `describe` and `wait` show what comes of it."""
-                access.require(target.address.organization, "member")
-                await uses.store.signal(target.address, word, target.row.metadata.id)
-                row = await uses.store.get(target.address)
-                return surface.present(row, target.role)
-
-        add(path, locate)

@@ -19,12 +19,14 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
+from api.keys import Reused
 from api.lists import Lists, read_row
 from api.problems import NO_WORKER, translated
 from nebulous import ids, temporal
 from nebulous.errors import Conflict, NotFound, Unavailable
 from nebulous.ids import Address
 from nebulous.models import kinds
+from nebulous.models.changes import Wanted, unlike
 from nebulous.models.containers import FINAL
 from nebulous.models.resources import Metadata, Row
 
@@ -54,6 +56,7 @@ class New:
     steady: frozenset[str]  # statuses in which a deletion would show at once
     summary: str
     queue: str = ""
+    key: str = ""  # Idempotency-Key of the request
 
     @property
     def row(self) -> Row:
@@ -200,7 +203,7 @@ class Store:
         for _ in range(TRIES):
             found = await self.look(new.address)
             if found and found.row.metadata.id == new.metadata.id:
-                return Created(found.row, "new")  # a repeated request: what it made, whatever became of it
+                return Created(made_by(new, found.row), "new")  # what it made, whatever became of it
             if found and found.open:
                 check_version(found.row, resource_version)
                 met = await self._meet(found, new)
@@ -224,10 +227,10 @@ class Store:
         status = str(row.status.get("status"))
         if row.metadata.deleted_at is not None or status in FINAL:
             return "next" if row.metadata.deleted_at is not None or row.rentals else "new"
-        comparable = kinds.find(new.address.kind).model.comparable
-        if comparable(row.spec) == comparable(new.shown_spec):
+        other = unlike(kinds.find(new.address.kind).model, wanted(row), wanted(new.row))
+        if not other:
             return "same"
-        raise _taken(new, f"it exists with another spec and is {status}")
+        raise _taken(new, f"it exists with {other} and is {status}")
 
     async def start(self, new: New) -> bool:
         """Begin the first life under a name; False when somebody else just did."""
@@ -263,7 +266,8 @@ class Store:
     async def _meet(self, found: Found, new: New) -> Created | None:
         """What creating means while something has the name; None when that closed meanwhile."""
         row = found.row
-        unchanged = row.spec == new.shown_spec and row.metadata.labels == new.metadata.labels
+        kept = {each: value for each in ("labels", "owner_ref") if (value := getattr(new.metadata, each))}
+        unchanged = row.spec == new.shown_spec and kept.items() <= row.metadata.model_dump().items()
         if unchanged and found.settled(new.steady):
             return Created(row, "same")
         decision = await self._ask(new)
@@ -271,6 +275,8 @@ class Store:
             return None
         self.lists.wrote(new.address.organization)
         outcome, life = decision.get("outcome"), str(decision.get("id"))
+        if outcome == "reused":
+            raise Reused(new.key, named(new.address))
         if outcome == "past":
             raise Conflict(f"{named(new.address)}: {decision.get('message')}", "send the request under a new key")
         if outcome == "conflict":
@@ -328,6 +334,17 @@ def _taken(new: New, why: str) -> Conflict:
     )
 
 
+def made_by(new: New, row: Row) -> Row:
+    """What the very same request made before.
+
+    Raises:
+        Reused: It was another request, under the same key.
+    """
+    if row.metadata.request not in ("", new.metadata.request):
+        raise Reused(new.key, named(new.address))
+    return row
+
+
 def check_version(row: Row, expected: str | None) -> None:
     """Refuse a write whose writer has not seen the latest change.
 
@@ -336,6 +353,11 @@ def check_version(row: Row, expected: str | None) -> None:
     """
     if expected is not None and row.metadata.outdates(expected):
         raise Conflict(row.metadata.outdated(expected), READ_AGAIN)
+
+
+def wanted(row: Row) -> Wanted:
+    """A resource as it is compared."""
+    return Wanted(row.spec, row.metadata.labels, row.metadata.owner_ref)
 
 
 def announced(new: New, life: str) -> Row:

@@ -14,11 +14,24 @@ from typing import Any, Literal, NoReturn
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
+from api.keys import Reused
 from api.problems import NO_WORKER, NeedsNewLife, translated
-from api.store import READ_AGAIN, TRIES, Found, New, Store, announced, check_version, closed_meanwhile, named
+from api.store import (
+    READ_AGAIN,
+    TRIES,
+    Found,
+    New,
+    Store,
+    announced,
+    check_version,
+    closed_meanwhile,
+    made_by,
+    named,
+    wanted,
+)
 from nebulous.errors import Conflict, NebulousError, NotFound, Rejected, Unavailable
 from nebulous.models.base import Spec
-from nebulous.models.changes import Change, Wanted, against, between, cannot_change, lasting
+from nebulous.models.changes import Change, against, between, cannot_change, lasting
 from nebulous.models.resources import Row
 
 Outcome = Literal["new", "same", "changed", "next"]
@@ -74,11 +87,11 @@ async def apply(store: Store, wish: Wish) -> Came:
     for _ in range(TRIES):
         found = await store.look(new.address)
         if found and found.row.metadata.id == new.metadata.id:
-            return Came(found.row, "new")  # a repeated request: what it made, whatever became of it
+            return Came(made_by(new, found.row), "new")  # what it made, whatever became of it
         if found and found.open:
             if came := await _meet(store, found, wish):
                 return came
-        elif await _begin(store, wish):
+        elif await _begin(store, wish, ended=found is not None):
             return Came(new.row, "new")
     raise Conflict(f"{named(new.address)} is being changed by others all the time", "try again")
 
@@ -91,8 +104,8 @@ async def foresee(store: Store, wish: Wish) -> Came:
     """
     found = await store.look(wish.new.address)
     if found is None or not found.open:
-        _require_absence(wish)
-        return Came(wish.new.row, "new", between(wish.model, None, _wanted(wish.new.row)))
+        _require_absence(wish, ended=found is not None)
+        return Came(wish.new.row, "new", between(wish.model, None, wanted(wish.new.row)))
     check_version(found.row, wish.seen)
     changes = differences(wish, found.row)
     if found.row.metadata.deleted_at is not None or lasting(changes):
@@ -114,21 +127,17 @@ def require_in_place(wish: Wish, came: Came) -> Came:
 
 def differences(wish: Wish, row: Row) -> list[Change]:
     """What the wish would change of a resource."""
-    return against(wish.model, str(row.status.get("status")), _wanted(row), _wanted(wish.new.row))
+    return against(wish.model, str(row.status.get("status")), wanted(row), wanted(wish.new.row))
 
 
-def _wanted(row: Row) -> Wanted:
-    return Wanted(row.spec, row.metadata.labels, row.metadata.owner_ref)
-
-
-def _require_absence(wish: Wish) -> None:
+def _require_absence(wish: Wish, ended: bool) -> None:
     if wish.version:
-        message = f"{named(wish.new.address)} does not exist any more"
+        message = f"{named(wish.new.address)} does not exist{' any more' if ended else ''}"
         raise Conflict(message, "leave out resource_version and If-Match to create it")
 
 
-async def _begin(store: Store, wish: Wish) -> bool:
-    _require_absence(wish)
+async def _begin(store: Store, wish: Wish, ended: bool) -> bool:
+    _require_absence(wish, ended)
     return await store.start(wish.new)
 
 
@@ -169,18 +178,20 @@ async def _ask(store: Store, wish: Wish) -> dict[str, Any] | None:
 
 
 async def _update(store: Store, wish: Wish, request: dict[str, Any]) -> dict[str, Any]:
-    what = named(wish.new.address)
-    with translated(what):
+    with translated(named(wish.new.address)):
         try:
             return await store.update(wish.new.address, "apply", request)
         except WorkflowUpdateFailedError as error:
             if isinstance(error.cause, ApplicationError) and not closed_meanwhile(error):
-                _raise(what, error.cause)
+                _raise(wish.new, error.cause)
             raise
 
 
-def _raise(what: str, refusal: ApplicationError) -> NoReturn:
+def _raise(new: New, refusal: ApplicationError) -> NoReturn:
     """Raise what the workflow refused as an error of ours."""
+    what = named(new.address)
+    if refusal.type == "Reused":
+        raise Reused(new.key, what)
     known: dict[str, type[NebulousError]] = {"Conflict": Conflict, "Stale": Stale, "Rejected": Rejected}
     changes: Sequence[Any] = refusal.details[0] if refusal.details else []
     message = f"{what}: {refusal.message}"

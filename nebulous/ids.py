@@ -104,9 +104,9 @@ def new_id() -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH))
 
 
-def id_from_idempotency_key(install: str, caller: str, key: str) -> str:
-    """The life's id that this caller's `Idempotency-Key` always maps to."""
-    return _digest(install, "idempotency", caller, key)
+def id_from_idempotency_key(install: str, caller: str, key: str, address: str = "") -> str:
+    """The life's id that this caller's `Idempotency-Key` maps to at this address: no two resources share a life."""
+    return _digest(install, "idempotency", caller, key, address)
 
 
 def rental_key(install: str, life: str, attempt: int, account: str, region: str, zone: str) -> str:

@@ -16,7 +16,7 @@ from tests.served import Server
 
 pytestmark = pytest.mark.docker
 
-OK, FAILED, NOT_FOUND = 0, 1, 3
+OK, FAILED, USAGE, NOT_FOUND = 0, 1, 2, 3
 FOREIGN = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xf3\x00" + bytes(100)
 
 
@@ -142,6 +142,6 @@ def test_a_health_check_on_a_port_that_nothing_listens_on_fails_it_or_shows_it(s
 )
 def test_a_field_that_makes_no_sense_creates_nothing(server: Server, field: str, said: str):
     code, words = created(server, "nonsense", f"image: x\n{field}\n")
-    assert code == FAILED
+    assert code == USAGE
     assert said in words
     assert server.nebu("get", "containers", "nonsense").returncode == NOT_FOUND

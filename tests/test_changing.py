@@ -55,6 +55,47 @@ def life(server: Server) -> str:
     return row(server)["metadata"]["id"]
 
 
+@pytest.mark.parametrize("output", ["yaml", "json"])
+def test_what_get_prints_is_applied_after_an_edit_and_is_no_change_without(server: Server, output: str) -> None:
+    chosen = FILE.replace("platform: sim\n", "platform: sim\ncommand: [sleep, '60']\n")
+    assert server.nebu("apply", "-f", write(server, chosen)).returncode == OK
+    server.until_status("train", "running")
+    for words in (("train",), ()):  # one, and a list of all
+        printed = server.nebu("get", "containers", *words, "-o", output).stdout
+        nothing = server.nebu("diff", "-f", write(server, printed))
+        assert (nothing.returncode, nothing.stdout) == (OK, ""), nothing.stderr
+    first, none = life(server), "timeout: null" if output == "yaml" else '"timeout": null'
+    edited = printed.replace(
+        f" {none}", f" {none.replace('null', '2h' if output == 'yaml' else chr(34) + '2h' + chr(34))}"
+    )
+    file = write(server, edited)
+    assert server.nebu("apply", "-f", file).stdout == "container/train changed\n"
+    assert (life(server), row(server)["timeout"]) == (first, "2h")
+    stale = server.nebu("apply", "-f", file)  # the version in it is one that nobody has seen the change at
+    assert stale.returncode == FAILED
+    assert "train.yaml:" in stale.stderr
+    assert "it changed meanwhile: resource_version is" in stale.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("create", "container", "--name", "x", "--image", "i", "--platform", "sim", "--timeout", "-5s"),
+        ("create", "container", "--name", "x", "--image", "i", "--platform", "sim", "--max-price", "-1"),
+        ("run", "--image", "i", "--platform", "sim", "--timeout", "-5s", "--", "true"),
+        ("get", "offers", "--max-price", "-1"),
+        ("get", "containers", "-l", "nonsense"),
+        *((verb, "-f", "-") for verb in ("create", "apply", "diff", "delete", "run")),
+        ("wait", "x", "--timeout", "-5s"),
+    ],
+)
+def test_what_is_written_wrongly_ends_with_2_and_does_nothing(house: Server, words: tuple[str, ...]) -> None:
+    ended = house.nebu(*words)  # standard input is empty, which is no file
+    assert ended.returncode == USAGE, (ended.stdout, ended.stderr)
+    assert ended.stderr.startswith("error: ")
+    assert house.nebu("get", "containers", "-o", "name").stdout == ""
+
+
 def test_a_file_is_applied_changed_in_place_and_replaced(server: Server) -> None:
     file = write(server, FILE)
     assert server.nebu("diff", "-f", file).returncode == FAILED
@@ -113,7 +154,7 @@ def test_a_secret_and_a_container_that_uses_it_are_applied_from_one_file(server:
     assert made.stdout == "secret/hf created\ncontainer/train created\n", made.stderr
     broken = write(server, (server.folder / "train.yaml").read_text().replace("secret_name: hf", "secret_name: no"))
     refused = server.nebu("apply", "-f", broken, "--replace")
-    assert refused.returncode == FAILED
+    assert refused.returncode == USAGE
     assert "there is no secret 'no'" in refused.stderr
     assert "nothing was changed" in refused.stderr
 

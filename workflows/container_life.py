@@ -10,7 +10,7 @@ from temporalio import workflow
 from nebulous.ids import rental_key
 from nebulous.models.containers import FINAL, ContainerSpec, Launch, Status
 from nebulous.models.platforms import Instance, Observation, Offer
-from workflows.container_state import LONGEST_MESSAGE, ContainerState, Ending, Notice, spec_of
+from workflows.container_state import ContainerState, Ending, Notice, shortened, spec_of
 from workflows.entity import moment, stamp
 from workflows.wishes import Resource
 
@@ -93,17 +93,21 @@ class ContainerLife(Resource[ContainerState]):
     @workflow.signal(name="start", description="Start a finished or stopped container again, as the next attempt.")
     def on_start(self, request: dict[str, Any]) -> None:
         """Want it running; nothing to do for one that runs."""
-        if self.addressed(request) and self.can_run() and (self.final() or self.state.wanted == "stop"):
+        if self.addressed(request) and self.can_run() and self._ending():
             self.state.start_asked = True
 
     @workflow.signal(name="restart", description="Restart the command in the same instance.")
     def on_restart(self, request: dict[str, Any]) -> None:
         """Want the command started afresh; a finished one is started again."""
         if self.addressed(request) and self.can_run():
-            if self.final():
+            if self._ending():
                 self.state.start_asked = True
             else:
                 self.state.restart_asked = True
+
+    def _ending(self) -> bool:
+        """True for what has ended, or is about to whatever the reason: it is started again after that."""
+        return self.final() or self.state.wanted == "stop" or self.state.status.status == Status.STOPPING
 
     @workflow.signal(name="observe", description="What a sweep saw of the instance.")
     def on_observe(self, request: dict[str, Any]) -> None:
@@ -296,7 +300,7 @@ class ContainerLife(Resource[ContainerState]):
     def show(self, status: Status, reason: str, message: str) -> None:
         """Set the words that readers see."""
         shown = self.state.status
-        shown.status, shown.reason, shown.message = status, reason, message[:LONGEST_MESSAGE]
+        shown.status, shown.reason, shown.message = status, reason, shortened(message, reason)
         checked = bool(self.readiness())
         if checked and status != Status.RUNNING:
             self.state.condition("Ready", "False", "NotRunning", "")

@@ -26,7 +26,10 @@ NEXT = {
     "releasing": "give the machine back and prove it gone",
     "finished": "be deleted, started again, or expire",
 }
-LONGEST_MESSAGE = 160  # the memo's status stays under 1 kB
+#: Of the messages in the memo, which every list reads: its status stays under 1 kB. Events and attempts, which only
+#: `describe` and `events` ask for, keep the whole.
+LONGEST_MESSAGE = 160
+KEPT_END = 60  # of a message that is cut: what to do about it stands there
 
 
 class Ending(Record):
@@ -93,7 +96,7 @@ class ContainerState(EntityState):
         others = [known for known in self.status.conditions if known.type != kind]
         self.status.conditions = [
             *others,
-            Condition(type=kind, status=status, reason=reason, message=message[:LONGEST_MESSAGE]),
+            Condition(type=kind, status=status, reason=reason, message=shortened(message, reason)),
         ]
 
     def begin_attempt(self, offer: Offer, now: str) -> None:
@@ -112,7 +115,7 @@ class ContainerState(EntityState):
         """Close the open line with what became of it."""
         if self.attempts and not self.attempts[-1].outcome:
             line = self.attempts[-1]
-            line.outcome, line.message, line.ended_at = outcome, message[:LONGEST_MESSAGE], now
+            line.outcome, line.message, line.ended_at = outcome, message, now
 
     def take_offer(self, offer: Offer) -> None:
         """Show where the container goes, and at what price: the one recorded now is the one that counts."""
@@ -171,6 +174,16 @@ class ContainerState(EntityState):
         if self.events:
             lines += ["", f"Latest event: {self.events[-1].reason}: {self.events[-1].message}"]
         return "\n".join(lines)
+
+
+def shortened(message: str, reason: str = "") -> str:
+    """The message as the memo has it: without the reason that stands beside it, cut at words in the middle."""
+    told = message.removeprefix(f"{reason}: ") if reason else message
+    if len(told) <= LONGEST_MESSAGE:
+        return told
+    head, tail = told[: LONGEST_MESSAGE - KEPT_END - 3], told[-KEPT_END:]
+    begun, ended = head.rpartition(" ")[0] or head, tail.partition(" ")[2] or tail
+    return f"{begun} … {ended}"
 
 
 def spec_of(stored: dict[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class EntityState(Record):
     next: NextLife | None = None
     lives: list[str] = []
     applied: list[str] = []  # requests that changed this life in place
+    requests: dict[str, str] = {}  # of each of these lives and changes that came with a key, the digest of the body
     events: list[Event] = []
 
 
@@ -115,7 +116,13 @@ class Entity(Generic[S]):
             self.state = self._salvage(given, state)
         if self.state.metadata.id not in self.state.lives:
             self.state.lives = [*self.state.lives, self.state.metadata.id][-LIVES_KEPT:]
+        self.remember(self.state.metadata.id, self.state.metadata.request)
         return problem
+
+    def remember(self, request: str, digest: str) -> None:
+        """Keep what a request asked for, as long as its id is known."""
+        known = {**self.state.requests, **({request: digest} if digest else {})}
+        self.state.requests = {key: known[key] for key in known if key in (*self.state.lives, *self.state.applied)}
 
     def _salvage(self, given: dict[str, Any], state: type[S]) -> S:
         """Keep every field that can be read, above all what is rented; what cannot gets its default."""
@@ -278,18 +285,10 @@ class Entity(Generic[S]):
         version = str(int(self.state.metadata.resource_version) + 1)  # counting goes on: what was read is outdated
         metadata = {**life.metadata, "created_at": now, "updated_at": now}
         metadata |= {"resource_version": version, "spec_version": version}
-        fresh = {
-            "spec": life.spec,
-            "metadata": metadata,
-            "install": self.state.install,
-            "lives": self.state.lives,
-        }
-        memo = {
-            "metadata": metadata,
-            "spec": self.shown_spec(life.spec),
-            "status": {"status": "defined"},
-            "rentals": {},
-        }
+        fresh = {"spec": life.spec, "metadata": metadata, "install": self.state.install}
+        fresh |= {"lives": self.state.lives, "requests": self.state.requests}
+        shown = self.shown_spec(life.spec)
+        memo = {"metadata": metadata, "spec": shown, "status": {"status": "defined"}, "rentals": {}}
         workflow.continue_as_new(fresh, memo=memo)
 
     # --- being read -----------------------------------------------------------------------------------

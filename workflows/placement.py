@@ -254,10 +254,10 @@ class ContainerPlacement(ContainerLife):
             wait = backoff(PENDING_BACKOFF, state.rounds)
             state.rounds += 1
             state.next_try_at = stamp(min(workflow.now() + wait, moment(state.provision_by) or workflow.now() + wait))
-            reason = (state.failure or "NoCapacity:").partition(":")[0]
+            reason, _, why = (state.failure or "NoCapacity").partition(": ")
             self.record("Pending", f"{state.failure or 'no offer left'}; next try in {durations.render(wait)}")
             state.leave_offer()
-            self.show(Status.PENDING, "NoCapacity" if reason == "OutOfCapacity" else reason, state.failure)
+            self.show(Status.PENDING, "NoCapacity" if reason == "OutOfCapacity" else reason, why)
             state.status.next_try_at = state.next_try_at
         next_try_at = state.next_try_at
         due = moment(next_try_at)

@@ -14,11 +14,12 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 from nebulous.models.base import InvalidDocument, Record, Spec, check
-from nebulous.models.changes import Wanted, against, between, cannot_change, lasting
+from nebulous.models.changes import Wanted, against, between, cannot_change, lasting, unlike
 from nebulous.models.resources import LIVES_KEPT
 from workflows.entity import Entity, NextLife, S, as_dict
 
 LONGEST_LIST = 500  # characters of an event that lists changes
+REUSED = "its key was used with another body already"
 LATE = "no worker took it in time, and nobody waits for it any more"
 
 
@@ -37,6 +38,11 @@ class Apply(Record):
         return str(self.metadata.get("id") or "")
 
     @property
+    def digest(self) -> str:
+        """Of the body that it came with, if it came with a key."""
+        return str(self.metadata.get("request") or "")
+
+    @property
     def wanted(self) -> Wanted:
         """What is asked for, as it is compared."""
         return wanted(self.spec, self.metadata)
@@ -49,6 +55,7 @@ class Decision(Record):
     id: str
     message: str = ""
     stale: bool = False  # refused because the writer has not seen the latest change
+    reused: bool = False  # refused because its key stands for another body
     done: bool = False  # nothing is left to do: it was done by an earlier request, or asks for what is
     changes: list[dict[str, Any]] = []
 
@@ -74,24 +81,30 @@ class Resource(Entity[S]):
         spec, metadata = as_dict(request.get("spec")), as_dict(request.get("metadata"))
         life = str(metadata.get("id") or "")
         mine, coming = self.state.metadata.id, self.state.next
+        if self._reused(life, str(metadata.get("request") or "")):
+            return _decided("reused", mine, REUSED)
         if life and life in self.state.lives:
             return _decided("same" if life == mine else "past", life, f"that request made {life}, which is over")
+        asked = wanted(spec, metadata)
         if coming:
-            return (
-                _decided("next", str(coming.metadata.get("id")))
-                if self._same(coming.spec, spec)
-                else _decided("conflict", mine, "another life is about to begin under this name")
-            )
+            if unlike(self.model, wanted(coming.spec, coming.metadata), asked):
+                return _decided("conflict", mine, "another life is about to begin under this name")
+            return _decided("next", str(coming.metadata.get("id")))
         if self.state.deleting or self.over():
             self.state.next = NextLife(spec=spec, metadata=metadata)
             self.record("NextLife", f"a new life {life} begins under this name")
             return _decided("new" if self.final() and not self.rentals() else "next", life)
-        if self._same(self.state.spec, spec):
+        known = self.state.metadata
+        other = unlike(self.model, Wanted(self.state.spec, known.labels, known.owner_ref), asked)
+        if not other:
             return _decided("same", mine)
-        return _decided("conflict", mine, f"it exists with another spec and is {self.status().get('status')}")
+        return _decided("conflict", mine, f"it exists with {other} and is {self.status().get('status')}")
 
-    def _same(self, known: dict[str, Any], spec: dict[str, Any]) -> bool:
-        return not between(self.model, Wanted(known), Wanted(spec))
+    def _reused(self, life: str, digest: str) -> bool:
+        """True when a request's id is known for another body."""
+        coming = self.state.next.metadata if self.state.next else {}
+        known = coming.get("request") if life and life == coming.get("id") else self.state.requests.get(life)
+        return bool(known and digest and known != digest)
 
     # --- apply ----------------------------------------------------------------------------------------
 
@@ -121,12 +134,15 @@ class Resource(Entity[S]):
             raise _refusal(LATE, "Unavailable")
         decision = self._decide(wish)
         if decision.outcome == "conflict":
-            raise _refusal(decision.message, "Stale" if decision.stale else "Conflict", decision.changes)
+            kind = "Reused" if decision.reused else "Stale" if decision.stale else "Conflict"
+            raise _refusal(decision.message, kind, decision.changes)
 
     def _decide(self, wish: Apply) -> Decision:
         """What the request means now; looks only, so that validator and handler agree."""
         state, mine, life = self.state, self.state.metadata.id, wish.life
         coming = str(state.next.metadata.get("id")) if state.next else ""
+        if self._reused(life, wish.digest):
+            return Decision(outcome="conflict", id=mine, message=REUSED, reused=True)
         if life and life in (*state.applied, coming, mine):
             return Decision(outcome="next" if life == coming else "changed", id=coming or mine, done=True)
         if life in state.lives:
@@ -159,6 +175,7 @@ class Resource(Entity[S]):
         state.metadata.labels = wish.wanted.labels or None
         if wish.life:
             state.applied = [*state.applied, wish.life][-LIVES_KEPT:]
+            self.remember(wish.life, wish.digest)
         self.record("Changed", _listed(decision.changes))
         self.took(before)
         self.publish(asked=True)

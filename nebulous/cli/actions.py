@@ -69,10 +69,20 @@ def act(verb: str, doing: str, choice: Choice, namespace: str | None, owner: str
     _require(verb, chosen)
 
     def one(each: Chosen) -> None:
-        lookup.api.act(each.place, verb)
-        emit(f"{each} {doing}")
+        asked = lookup.api.ask(each.place, verb)
+        emit(f"{each} {already(verb, asked.resource) if asked.unchanged else doing}")
 
     return each_of(chosen, lookup, one)
+
+
+def already(verb: str, row: Json) -> str:
+    """What is so already, for a verb without effect."""
+    status = str(row["status"]["status"])
+    if row["metadata"].get("deleted_at"):
+        return "is being deleted"
+    if verb == "stop":
+        return f"is {status} already" if status in ("stopped", "stopping") else f"has ended already: {status}"
+    return "runs already" if status == "running" else f"is on its way already: {status}"
 
 
 def each_of(chosen: Iterable[Chosen], lookup: Lookup, action: Callable[[Chosen], None]) -> int:
@@ -99,7 +109,7 @@ def each_of(chosen: Iterable[Chosen], lookup: Lookup, action: Callable[[Chosen],
 
 
 def _finished(row: Json) -> bool:
-    return row["status"]["status"] in FINAL
+    return row["status"]["status"] in FINAL and row["status"]["status"] != "invalid"  # which can never run
 
 
 def _lives(row: Json) -> bool:

@@ -60,8 +60,10 @@ def command(
         if theirs:
             return _download(lookup, place, theirs.path, destination)
         return _upload(lookup, place, source, there.path)
-    except BrokenPipeError:
+    except (BrokenPipeError, failures.UsageError):
         raise
+    except Rejected as error:  # by what stands there, not for what was written; and some may be copied
+        raise NebulousError(error.message, error.hint) from error
     except OSError as error:
         raise _failure(error) from error
 
@@ -260,5 +262,5 @@ def _pieces(stream: IO[bytes]) -> Iterator[bytes]:
 
 def _failure(error: OSError) -> NebulousError:
     where = f"{error.filename!r}: " if error.filename else ""
-    kind = NotFound if isinstance(error, FileNotFoundError) else Rejected
+    kind = NotFound if isinstance(error, FileNotFoundError) else NebulousError
     return kind(f"{where}{error.strerror or error}", "this is about the files of this machine")

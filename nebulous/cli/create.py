@@ -60,15 +60,15 @@ def foresee(lookup: Lookup, drafts: list[Draft]) -> int:
     """Say what creating would come to, of each; the exit code is the one that creating would have."""
     from nebulous.cli.keys import with_local_keys
 
-    code = 0
+    codes: list[int] = []
     for draft in drafts:
         try:
             data, owner = with_local_keys(draft.data), lookup.owner or lookup.context.organization
             foreseen = lookup.api.foresee(draft.kind.plural, data, owner)
         except NebulousError as error:
-            explain(error, draft)
-            code = code or (failures.FAILED if len(drafts) > 1 else failures.exit_code(error))
+            codes.append(explain(error, draft))
             continue
+        codes.append(0)
         name = foreseen["resource"]["metadata"]["name"]
         shown = name if (draft.data.get("metadata") or {}).get("name") else "a made-up name"
         emit(f"{draft.kind.id}/{shown} {_OUTCOMES[foreseen['outcome']]} (dry run)")
@@ -76,7 +76,7 @@ def foresee(lookup: Lookup, drafts: list[Draft]) -> int:
             from nebulous.cli.offers import SHOWN, show_foreseen
 
             show_foreseen(foreseen, most=SHOWN)
-    return code
+    return failures.of_many(codes)
 
 
 _OUTCOMES = {
@@ -88,21 +88,21 @@ _OUTCOMES = {
 
 def _create(lookup: Lookup, drafts: list[Draft], after: After) -> int:
     """Create one after the other; a line for each that is there, and for each that is not."""
-    code, made = 0, None
+    codes, made = list[int](), None
     for position, draft in enumerate(drafts):
         try:
             made = create(lookup, draft)
+            codes.append(0)
             emit(f"{draft.kind.id}/{made.resource['metadata']['name']} {'unchanged' if made.unchanged else 'created'}")
         except NebulousError as error:
-            code = code or failures.FAILED if len(drafts) > 1 else failures.exit_code(error)
-            explain(error, draft)
+            codes.append(explain(error, draft))
             if len(drafts) > 1:
                 note(f"{draft} not created")
             if isinstance(error, (Unavailable, Unauthenticated)):  # the rest would fare no better
                 for rest in drafts[position + 1 :]:
                     note(f"{rest} not created")
-                return failures.exit_code(error)
-    if code or made is None:
+                return codes[-1]
+    if (code := failures.of_many(codes)) or made is None:
         return code
     return afterwards(lookup, drafts[0].kind, made, after) if len(drafts) == 1 else 0
 

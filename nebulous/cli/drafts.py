@@ -11,7 +11,7 @@ from nebulous.cli.failures import UsageError
 from nebulous.cli.flags import ContainerFlags, pairs
 from nebulous.cli.names import kind_of
 from nebulous.client import InvalidRequest, Json
-from nebulous.errors import NebulousError
+from nebulous.errors import Conflict, NebulousError
 from nebulous.models.kinds import Kind
 
 if TYPE_CHECKING:
@@ -155,7 +155,14 @@ def explain(error: NebulousError, draft: Draft) -> int:
 
         return report_problems(error, draft.document, draft.overridden)
     metadata: Json = draft.data.get("metadata") or {}
+    if isinstance(error, Conflict) and draft.document and "resource_version" in metadata and _is_stale(error):
+        error.message = f"{draft.document.where(['metadata', 'resource_version'])}: {error.message}"
     named = str(metadata.get("name") or "").rpartition("/")[2]
     if named not in error.message:  # of many, which one?
         error.message = f"{draft}: {error.message}"
     return failures.report(error)
+
+
+def _is_stale(error: Conflict) -> bool:
+    """True when the version that the file gives is why it is refused."""
+    return "resource_version" in f"{error.message} {error.hint}"

@@ -2,15 +2,20 @@
 
 0 good · 1 the operation failed · 2 wrong usage · 3 not found · 4 refused (who you are, or what you may) ·
 5 the server is out of reach · 130 detached with Ctrl-C.
+
+One rule tells 1 from 2: what is Rejected, here or by the server, was not written as it should be (flag, file, field)
+and nothing was done; everything else that can go wrong is 1.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import traceback
+from collections.abc import Sequence
 
 from nebulous.cli.screen import note, paint
-from nebulous.errors import Forbidden, NebulousError, NotFound, Unauthenticated, Unavailable
+from nebulous.errors import Forbidden, NebulousError, NotFound, Rejected, Unauthenticated, Unavailable
 
 FAILED = 1
 USAGE = 2
@@ -24,7 +29,7 @@ BROKEN_PIPE = 141  # as a program ends that SIGPIPE kills
 MEANINGS: dict[int, str] = {
     0: "good",
     FAILED: "the operation failed; of `wait` and `create --wait`: the container did not end well",
-    USAGE: "the command was not written as it should be; nothing was done",
+    USAGE: "the command, or a file that it names, was not written as it should be; nothing was done",
     NOT_FOUND: "it does not exist",
     REFUSED: "refused: who you are (`nebu login`), or what you may",
     UNREACHABLE: "the server is out of reach; the message says what to do",
@@ -39,18 +44,30 @@ _CODES: tuple[tuple[type[NebulousError], int], ...] = (
     (Unauthenticated, REFUSED),
     (Forbidden, REFUSED),
     (Unavailable, UNREACHABLE),
+    (Rejected, USAGE),
 )
 
 
-class UsageError(NebulousError):
+class UsageError(Rejected):
     """The command was not written as it should be."""
 
 
 def exit_code(error: NebulousError) -> int:
     """The exit code for a failure."""
-    if isinstance(error, UsageError):
-        return USAGE
     return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
+
+
+def of_many(codes: Sequence[int]) -> int:
+    """The exit code of several, of which some may have been done: the one that all have, else that it failed."""
+    first = codes[0] if codes else 0
+    return first if all(code == first for code in codes) else FAILED
+
+
+def end(error: Exception) -> int:
+    """Tell what ended the command, and with --debug where it came from; return the exit code, which is the same."""
+    if os.environ.get("NEBU_DEBUG"):
+        traceback.print_exception(error)
+    return report(error) if isinstance(error, NebulousError) else report_bug(error)
 
 
 def report(error: NebulousError) -> int:

@@ -19,7 +19,6 @@ from typer.core import TyperGroup
 
 from nebulous import __version__
 from nebulous.cli import failures, passing
-from nebulous.errors import NebulousError
 
 EPILOG = "Begin with `nebu serve`, then: nebu create container --name hello --cmd 'echo hello'"
 
@@ -161,9 +160,7 @@ def ending(function: Callable[..., Any]) -> Callable[..., None]:
         except KeyboardInterrupt:
             code = failures.DETACHED
         except Exception as error:
-            if os.environ.get("NEBU_DEBUG"):
-                raise
-            code = failures.report(error) if isinstance(error, NebulousError) else failures.report_bug(error)
+            code = failures.end(error)
         raise typer.Exit(code or 0)
 
     return command

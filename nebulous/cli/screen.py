@@ -49,6 +49,6 @@ def structured(content: object, output: str) -> str:
     """The content as `json` or `yaml`, in the order that the API gave."""
     if output == "json":
         return json.dumps(content, indent=2, ensure_ascii=False)
-    import yaml
+    from nebulous.models.syntax import dump
 
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True).rstrip()
+    return dump(content).rstrip()

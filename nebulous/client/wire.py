@@ -68,7 +68,7 @@ class Created:
     """What a create or an apply gave: the resource, and in one word what came of it."""
 
     resource: Json
-    outcome: str  # new, same, changed (in place), next (begins once the old life is over)
+    outcome: str  # new, same, changed (in place), next (begins once the old life is over); of verbs: accepted, same
 
     @property
     def unchanged(self) -> bool:

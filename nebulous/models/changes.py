@@ -58,6 +58,18 @@ def against(model: type[Spec], status: str, before: Wanted, after: Wanted) -> li
     return [replace(change, in_place=False) for change in found] if status == "invalid" else found
 
 
+def unlike(model: type[Spec], before: Wanted, again: Wanted) -> str:
+    """How a create that comes again asks for something else than what is there; "" when it does not.
+
+    A create that says nothing of labels, or of an owner, asks for none: programs that know neither may repeat it.
+    """
+    labels = again.labels or before.labels
+    changes = between(model, before, replace(again, labels=labels))
+    if any(change.path[:2] != _LABELS for change in changes):
+        return "another spec"
+    return f"other labels ({', '.join(change.path[2] for change in changes)})" if changes else ""
+
+
 def between(model: type[Spec], before: Wanted | None, after: Wanted) -> list[Change]:
     """Every field that differs, in the order of the model, labels first; `before` None compares with the defaults."""
     old = model.comparable(before.spec) if before else _defaults(model)

@@ -1,4 +1,4 @@
-"""Parts of a container's spec that have rules of their own: ports, health check, keys, whom to notify."""
+"""Parts of a container's spec: variables, volumes, sizes, meters, ports, health check, keys, whom to notify."""
 
 from __future__ import annotations
 
@@ -16,10 +16,87 @@ LONGEST_KEPT = timedelta(hours=24)  # a machine that nobody looks at must not co
 SOONEST_CHECK = timedelta(milliseconds=100)
 LONGEST_URL = 2000
 
+ENV_KEY = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*\Z")
+
 _KEY_TYPE = re.compile(
     r"^(ssh-(ed25519|rsa|dss)|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)$"
 )
 _KEY_BODY = re.compile(r"^AAAA[A-Za-z0-9+/]+={0,3}$")
+
+
+class EnvVar(Spec):
+    """One environment variable: a value, or the name of a secret that holds it."""
+
+    key: str = Field(description="Name of the variable.")
+    value: str | None = Field(default=None, description="Its value, as it is: `$VAR` is not expanded.")
+    secret_name: str | None = Field(default=None, description="A secret in the container's namespace.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> EnvVar:
+        if not ENV_KEY.fullmatch(self.key):
+            raise ValueError(f"key {self.key!r} is no variable name: use letters, digits and '_'")
+        if (self.value is None) == (self.secret_name is None):
+            raise ValueError(f"variable {self.key!r} needs either value or secret_name")
+        return self
+
+
+class VolumePath(Spec):
+    """Data that follows the container, synced by rclone."""
+
+    source: str = Field(description="Remote or path, such as `s3://bucket/folder`.")
+    dest: str = Field(description="Path in the container, or remote.")
+    driver: Literal["RCLONE_SYNC", "RCLONE_COPY", "RCLONE_BISYNC", "RCLONE_MOUNT"] = Field(
+        default="RCLONE_SYNC", description="How rclone moves the data."
+    )
+    continuous: bool = Field(default=False, description="Keep pushing changes while the command runs.")
+    resync: bool = Field(default=False, description="Rebuild the listings of a two-way sync.")
+    interval: Duration | None = Field(default=None, description="Between two pushes; default 30s.")
+    include: list[str] | None = Field(default=None, description="Patterns of what to move; default everything.")
+    exclude: list[str] | None = Field(default=None, description="Patterns of what to leave out.")
+    bandwidth: str | None = Field(default=None, description="Limit, as rclone writes it: `10M`.")
+    delete: bool = Field(default=False, description="A push also deletes what this life removed.")
+    secret: str | None = Field(default=None, description="Secret with the credentials of the remote.")
+
+
+class Resources(Spec):
+    """Processor and memory asked for; memory in GiB, processors in cores."""
+
+    min_cpu: float | None = Field(default=None, gt=0, description="Processors that it gets when others want them too.")
+    min_memory: float | None = Field(default=None, gt=0, description="GiB that it gets when others want them too.")
+    max_cpu: float | None = Field(default=None, gt=0, description="Processors that it never uses more than.")
+    max_memory: float | None = Field(default=None, gt=0, description="GiB; with more than this the command is killed.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Resources:
+        for what in ("cpu", "memory"):
+            least, most = getattr(self, f"min_{what}"), getattr(self, f"max_{what}")
+            if least is not None and most is not None and least > most:
+                raise ValueError(f"min_{what} {least:g} is more than max_{what} {most:g}")
+        return self
+
+
+class Meter(Spec):
+    """What is billed for the container: a price, or a percentage on top of the provider's."""
+
+    metric: str = Field(description="What is counted: `runtime`.")
+    unit: Literal["second", "minute", "hour"] = Field(default="second", description="Per what the price is.")
+    currency: str = Field(description="Of the price, such as `USD`.")
+    cost: float | None = Field(default=None, ge=0, description="Price per unit.")
+    costp: float | None = Field(default=None, ge=0, description="Percent on top of the provider's price.")
+    json_path: str | None = Field(default=None, description="Where the number stands in a response.")
+
+    @model_validator(mode="after")
+    def _one_price(self) -> Meter:
+        if (self.cost is None) == (self.costp is None):
+            raise ValueError("a meter needs either cost or costp")
+        return self
+
+
+class Registry(Spec):
+    """How to log in to the image's registry."""
+
+    username: str = Field(description="Of the account at the registry.")
+    password_secret: str = Field(description="Secret with its password or token.")
 
 
 class Port(Spec):

@@ -11,12 +11,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import yaml
 
 from nebulous.errors import Rejected
-from nebulous.models import syntax
+from nebulous.models import printed, syntax
 from nebulous.models.kinds import KINDS, Kind, find
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Document:
 
 
 def read(text: str, source: str) -> list[Document]:
-    """Read all documents of a YAML or JSON file.
+    """Read all documents of a YAML or JSON file; what `nebu get` printed, a list too, reads as it was asked for.
 
     Args:
         text: The contents.
@@ -87,7 +87,8 @@ def read(text: str, source: str) -> list[Document]:
     """
     if len(text.encode(errors="replace")) > LARGEST_FILE:
         raise Rejected(f"{source} is larger than {LARGEST_FILE // 1_000_000} MB", "split it into several files")
-    documents = [_document(node, source) for node in _nodes(_plain(text), source) if not _is_empty(node)]
+    nodes = [node for node in _nodes(_plain(text), source) if not _is_empty(node)]
+    documents = [document for node in nodes for document in _documents(node, source)]
     if not documents:
         raise Rejected(f"{source} is empty", "write what to create, beginning with `kind: Container`")
     check_twice(documents)
@@ -131,15 +132,40 @@ def _is_empty(node: yaml.Node | None) -> bool:
     return node is None or node.tag == syntax.NULL
 
 
-def _document(node: yaml.Node, source: str) -> Document:
+def _documents(node: yaml.Node, source: str) -> Iterator[Document]:
+    """The document, or those in a list as `nebu get` prints many."""
+    whole = _mapping(node, source)
+    kind = printed.listed(whole.data)
+    if kind is None:
+        yield _checked(whole)
+        return
+    items: object = whole.data[kind.plural]
+    if not isinstance(items, list):
+        raise Rejected(f"{whole.where([kind.plural])}: {kind.plural} should be a list, as `nebu get` prints it")
+    for position, item in enumerate(cast("list[object]", items)):
+        if not isinstance(item, dict):
+            raise Rejected(f"{whole.where([kind.plural, position])}: an entry must be `key: value` lines")
+        place = whole.place.inside[kind.plural].inside[position]
+        yield _checked(Document(cast("dict[str, Any]", item), source, place))
+
+
+def _checked(document: Document) -> Document:
+    """The document as it was asked for, once it says of what kind it is."""
+    _check_kind(document)
+    try:
+        document.data = printed.written(document.data)
+    except printed.Ambiguous as error:
+        raise Rejected(f"{document.where([error.field])}: {error}") from error
+    return document
+
+
+def _mapping(node: yaml.Node, source: str) -> Document:
     if not isinstance(node, yaml.MappingNode):
         what = "a list; separate documents with a line `---`" if isinstance(node, yaml.SequenceNode) else "text"
         _refuse(node, source, f"a document must be `key: value` lines, beginning with `kind:`, not {what}")
     reading = Reading(source)
     data, place = reading.mapping(node, ())
-    document = Document(data, source, place)
-    _check_kind(document)
-    return document
+    return Document(data, source, place)
 
 
 def _check_kind(document: Document) -> None:

@@ -94,6 +94,7 @@ class Metadata(Record):
     owner_ref: str | None = None
     resource_version: str = "1"  # grows with every change that readers see
     spec_version: str = "1"  # the resource_version with which spec or labels changed last
+    request: str = ""  # digest of the request that made this life; see api/keys.py
     created_by: str = ""
     created_at: int = 0  # unix seconds
     updated_at: int = 0

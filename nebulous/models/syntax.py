@@ -34,6 +34,25 @@ for _tag, _pattern, _first in (
     Loader.add_implicit_resolver(_tag, re.compile(_pattern), _first)
 
 
+class Dumper(yaml.SafeDumper):
+    """Writes what readers of YAML 1.1 and of 1.2, this one too, take for the same."""
+
+
+def _quoted_where_needed(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    """A text as it is, unless it looks like something else to us: PyYAML knows only what 1.1 would make of it."""
+    known = Loader.yaml_implicit_resolvers.get(value[:1], [])
+    style = "'" if any(pattern.match(value) for _, pattern in known) else None
+    return dumper.represent_scalar(STR, value, style=style)
+
+
+Dumper.add_representer(str, _quoted_where_needed)
+
+
+def dump(content: object) -> str:
+    """The content as YAML, in its own order."""
+    return yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True)
+
+
 def text(node: yaml.Node) -> str:
     """The scalar as it was written."""
     return str(node.value)

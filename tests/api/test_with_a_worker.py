@@ -43,6 +43,25 @@ async def test_another_spec_under_a_living_name_is_409(world: Any) -> None:
     other = await world.create(labels=sim_labels(boot="0s"), image="busybox")
     assert other.status_code == 409
     assert "nebu delete container foo" in other.json()["error"]["hint"]
+    await labels_of_a_repeated_create_are_compared_unless_it_has_none(world, first.json()["metadata"]["id"])
+
+
+async def labels_of_a_repeated_create_are_compared_unless_it_has_none(world: Any, life: str) -> None:
+    """On what runs already: a second container for this would only cost time."""
+    labelled = {"image": "alpine", "platform": world.platform, "metadata": {"name": "foo", "labels": {"team": "x"}}}
+    other = await world.desk.http.post("/v1/containers", json=labelled)
+    assert other.status_code == 409
+    error = other.json()["error"]
+    assert "it exists with other labels (sim.nebulous/boot, team) and is running" in error["message"]
+    assert "nebu apply" in error["hint"]
+    foreseen = await world.desk.http.post("/v1/containers?dry_run=true", json=labelled)
+    assert (foreseen.status_code, "other labels" in foreseen.text) == (409, True)
+    for nothing_said in ({}, {"labels": None}, {"labels": {}}):  # as the published clients repeat it
+        body = {**labelled, "metadata": {"name": "foo", "namespace": None, **nothing_said}}
+        again = await world.desk.http.post("/v1/containers", json=body)
+        assert (again.status_code, again.headers["X-Nebu-Outcome"]) == (200, "same"), again.text
+        assert again.json()["metadata"]["id"] == life
+    assert (await world.row())["metadata"]["labels"] == sim_labels(boot="0s")
 
 
 async def test_a_finished_name_gets_a_new_life_and_an_old_key_its_old_one(world: Any) -> None:
@@ -91,14 +110,50 @@ async def test_twenty_different_specs_at_once_make_one_container_and_nineteen_re
     assert (row["metadata"]["id"], row["command"]) == (won["metadata"]["id"], won["command"])
 
 
-async def test_stop_and_start_reach_the_container(world: Any) -> None:
+async def said(world: Any, verb: str) -> tuple[int, str, str]:
+    """What a verb answers: its code, what came of it, and how the container is."""
+    reply = await world.desk.http.post(f"/v1/containers/default/foo/{verb}")
+    return reply.status_code, reply.headers.get("X-Nebu-Outcome", ""), reply.json().get("status", {}).get("status", "")
+
+
+async def test_stop_and_start_reach_the_container_and_say_when_there_is_nothing_to_do(world: Any) -> None:
     await world.create(labels=sim_labels(boot="0s"))
     await world.until("running")
-    assert (await world.desk.http.post("/v1/containers/default/foo/stop")).status_code == 202
+    assert await said(world, "start") == (202, "same", "running")
+    assert (await said(world, "stop"))[:2] == (202, "accepted")
     await world.until("stopped")
-    assert (await world.desk.http.post("/v1/containers/default/foo/start")).status_code == 202
+
+    async def settled() -> bool:  # the release goes on behind the outcome
+        return await said(world, "stop") == (202, "same", "stopped")
+
+    await eventually(settled)
+    assert (await said(world, "start"))[:2] == (202, "accepted")
     row = await world.until("running")
     assert row["status"]["attempt"] == 2
+    assert (await said(world, "restart"))[:2] == (202, "accepted")
+
+
+async def test_what_can_never_run_is_not_started_and_says_why(world: Any) -> None:
+    await world.create(labels=sim_labels(fail="Rejected"))
+    await world.until("invalid")
+    for verb in ("start", "restart"):
+        refused = await world.desk.http.post(f"/v1/containers/default/foo/{verb}")
+        assert refused.status_code == 409
+        assert "is invalid and can never run as it is: " in refused.json()["error"]["message"]
+        assert "nebu apply" in refused.json()["error"]["hint"]
+    assert (await said(world, "stop"))[:2] == (202, "same")
+
+
+async def test_a_start_while_it_ends_for_another_reason_begins_the_next_attempt(world: Any) -> None:
+    await world.create(labels=sim_labels(boot="0s", delete_takes="500ms"), timeout="300ms", stop_grace="1s")
+
+    async def started_again() -> bool:
+        row = await world.row()
+        if row["status"]["status"] == "stopping" or row["status"]["status"] == "failed":
+            await world.desk.http.post("/v1/containers/default/foo/start")
+        return row["status"]["attempt"] == 2
+
+    await eventually(started_again)
 
 
 async def test_a_secret_is_revealed_to_admins_refused_when_different_and_reaches_the_command(world: Any) -> None:

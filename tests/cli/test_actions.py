@@ -42,6 +42,23 @@ def test_a_verb_is_passed_on_with_a_key(nebu, server, double, verb, doing):
     assert server.asked[0].headers["idempotency-key"]
 
 
+@pytest.mark.parametrize(
+    ("verb", "status", "said"),
+    [
+        ("stop", "stopped", "is stopped already"),
+        ("stop", "stopping", "is stopping already"),
+        ("stop", "completed", "has ended already: completed"),
+        ("start", "running", "runs already"),
+        ("start", "pending", "is on its way already: pending"),
+    ],
+)
+def test_a_verb_without_effect_says_what_is_so_already(nebu, server, double, verb, status, said):
+    row = double.container("foo", status=status)
+    server.on("POST", f"{FOO}/{verb}", double.Reply(202, row, [("X-Nebu-Outcome", "same")]))
+    ended = nebu(verb, "foo")
+    assert (ended.code, ended.out, ended.err) == (0, f"container/foo {said}\n", "")
+
+
 def test_a_secret_cannot_be_stopped(nebu, server):
     ended = nebu("stop", "secret/x")
     assert ended.code == 2

@@ -203,6 +203,19 @@ def test_a_terminal_is_asked_and_anything_but_yes_is_no(terminal, server, planne
             screen.expect("nothing was changed")
 
 
+@pytest.mark.parametrize("verb", ["apply", "diff"])
+def test_a_stale_version_of_a_file_stands_where_it_was_written(nebu, server, double, tmp_path, verb):
+    stale = double.refusal(409, "Conflict", "it changed meanwhile: resource_version is '9', not '7'", "read it again")
+    server.on("PUT", FOO, stale)
+    printed = tmp_path / "printed.yaml"
+    printed.write_text("kind: Container\nmetadata:\n  name: foo\n  id: life1\n  resource_version: '7'\nimage: x\n")
+    ended = nebu(verb, "-f", str(printed))
+    assert ended.code == (1 if verb == "apply" else 2)
+    assert f"{printed}:5:3: " in ended.err
+    assert "resource_version is '9', not '7'" in ended.err
+    assert server.asked[0].body["metadata"] == {"name": "foo", "resource_version": "life1.7"}
+
+
 def test_a_resource_that_changed_since_is_refused(nebu, server, double, planned, file):
     planned(TIMEOUT)
     stale = double.refusal(409, "Conflict", "it changed meanwhile: resource_version is '9', not '7'", "read it again")
@@ -262,7 +275,7 @@ def test_a_folder_is_applied_in_order_and_later_files_may_use_what_earlier_ones_
 def test_a_folder_with_a_broken_file_changes_nothing(nebu, server, planned, folder):
     (folder / "3-broken.yaml").write_text("kind: Container\nimage: [a\n")
     ended = nebu("apply", "-f", str(folder))
-    assert ended.code == 1
+    assert ended.code == 2
     assert "3-broken.yaml:" in ended.err
     assert not server.asked
     assert nebu("diff", "-f", str(folder)).code == 2
@@ -274,7 +287,7 @@ def test_a_folder_with_a_spec_that_is_refused_changes_nothing_and_shows_where(ne
     problems = [{"path": ["image"], "message": "is unheard of"}]
     server.on("PUT", FOO, double.refusal(422, "Rejected", "image: is unheard of", problems=problems))
     ended = nebu("apply", "-f", str(folder))
-    assert ended.code == 1
+    assert ended.code == 2
     assert "2-foo.yml:3:1: image: is unheard of" in ended.err
     assert "nothing was changed" in ended.err
     assert not writes(server)
@@ -283,7 +296,7 @@ def test_a_folder_with_a_spec_that_is_refused_changes_nothing_and_shows_where(ne
 def test_a_folder_that_says_two_things_of_one_resource_is_refused(nebu, server, folder):
     (folder / "3-again.yaml").write_text(FILE)
     ended = nebu("apply", "-f", str(folder))
-    assert ended.code == 1
+    assert ended.code == 2
     assert "Container 'foo' is given twice, also at" in ended.err
     assert not server.asked
 
@@ -352,9 +365,9 @@ def test_problems_in_a_file_at_an_address_name_it(nebu, server):
     [
         ({"status": 404}, 3, "there is nothing at"),
         ({"status": 500}, 5, "answered 500"),
-        ({"status": 403}, 1, "answered 403"),
-        ({"body": b"<html>", "kind": "text/html"}, 1, "is a web page"),
-        ({"body": b"#" * 1_000_001}, 1, "is larger than 1 MB"),
+        ({"status": 403}, 2, "answered 403"),
+        ({"body": b"<html>", "kind": "text/html"}, 2, "is a web page"),
+        ({"body": b"#" * 1_000_001}, 2, "is larger than 1 MB"),
         ({"body": b"\xff\xfe"}, 2, "is not UTF-8"),
         ({"status": 302, "headers": [("Location", "/foo.yaml")]}, 5, "redirects"),
         ({"status": 302, "headers": [("Location", "file:///etc/passwd")]}, 5, "cannot read"),

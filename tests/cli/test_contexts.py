@@ -40,7 +40,7 @@ def test_a_malformed_file_is_named(own_home, nebu, text):
     own_home.parent.mkdir(parents=True)
     own_home.write_text(text)
     ended = nebu("get", "containers")
-    assert ended.code == 1
+    assert ended.code == 2
     assert "Traceback" not in ended.err
     assert str(own_home) in ended.err or "'ftp://x' is not the address" in ended.err
 

@@ -192,14 +192,14 @@ def test_another_kind_on_the_command_line_is_an_error(nebu, accepting):
 def test_malformed_yaml_has_line_and_column(nebu, accepting, tmp_path):
     (tmp_path / "bad.yaml").write_text("kind: Container\nimage: [x\ncommand: y\n")
     ended = nebu("create", "-f", str(tmp_path / "bad.yaml"))
-    assert ended.code == 1
+    assert ended.code == 2
     assert f"{tmp_path}/bad.yaml:3:" in ended.err
     assert "Traceback" not in ended.err
 
 
 def test_a_duplicate_in_one_file_creates_nothing(nebu, accepting):
     ended = nebu("create", "-f", "-", stdin=f"{BASIC}---\n{BASIC}")
-    assert ended.code == 1
+    assert ended.code == 2
     assert "stdin:" in ended.err
     assert "given twice" in ended.err
     assert not accepting.requests("POST")
@@ -215,13 +215,24 @@ def test_problems_stand_where_they_were_written(nebu, server, double, tmp_path):
     file = tmp_path / "basic.yaml"
     file.write_text(BASIC)
     ended = nebu("create", "-f", str(file), "--platform", "ec3")
-    assert ended.code == 1
+    assert ended.code == 2
     assert ended.err == (
         f"error: {file}:11:5: env_vars[0].value: should be a string\n"
         f"error: {file}:13:5: accelerators[0]: runpod has no 4:A100\n"
         "error: --platform: platform: 'ec3' is not allowed\n"
         "hint:  look it up\n"
     )
+
+
+@pytest.mark.parametrize(("bad", "code"), [("abc", 2), ("b", 1)])
+def test_of_several_documents_the_code_says_whether_anything_was_done(nebu, server, double, bad, code):
+    def answer(asked):
+        name = asked.body["metadata"]["name"]
+        return double.refusal(422, "Rejected", "no") if name in bad else double.Reply(200, double.container(name))
+
+    server.on("POST", "/v1/containers", answer)
+    text = "---\n".join(f"kind: Container\nmetadata: {{name: {name}}}\nimage: x\n" for name in "abc")
+    assert nebu("create", "-f", "-", stdin=text).code == code
 
 
 def test_of_several_documents_each_says_what_became_of_it(nebu, server, double):

@@ -52,7 +52,7 @@ def test_piped_input_goes_in_byte_for_byte_and_its_end_too(house: Server) -> Non
 def test_a_long_command_travels_and_a_longer_one_is_told_how(house: Server) -> None:
     assert nebu(house, "exec", "foo", "--", "printf", "%s", "é " * 10_000).stdout.decode() == "é " * 10_000
     ended = nebu(house, "exec", "foo", "--", "echo", *["x" * 100_000] * 3)
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     assert b"too long to travel" in ended.stderr
 
 

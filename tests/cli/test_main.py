@@ -113,15 +113,20 @@ def test_an_expired_token_is_code_4_and_says_nebu_login(nebu, server, double):
         (403, "Forbidden", 4),
         (404, "NotFound", 3),
         (409, "Conflict", 1),
-        (422, "Rejected", 1),
+        (422, "Rejected", 2),
         (503, "Unavailable", 5),
-        (400, "BadRequest", 1),
+        (400, "BadRequest", 2),
+        (413, "TooLarge", 2),
+        (415, "UnsupportedMediaType", 2),
     ],
 )
 def test_what_the_api_refuses_has_its_code(nebu, server, double, status, type_, code):
     server.on("GET", "/v1/containers", double.refusal(status, type_, "because"))
     ended = nebu("get", "containers")
     assert (ended.code, ended.err) == (code, "error: because\n")
+    debugged = nebu("--debug", "get", "containers")  # shows where it came from, and ends no other way
+    assert (debugged.code, "Traceback" in debugged.err) == (code, True)
+    assert debugged.err.endswith("error: because\n")
 
 
 def test_something_else_on_that_port_is_recognised(nebu, server, double):
@@ -139,8 +144,10 @@ def test_a_defect_shows_no_traceback_unless_asked(nebu, server):
     assert ended.code == 1
     assert "Traceback" not in ended.err
     assert "--debug" in ended.err
-    with pytest.raises(KeyError):
-        nebu("get", "containers", "--debug")
+    debugged = nebu("get", "containers", "--debug")
+    assert debugged.code == 1
+    assert "Traceback" in debugged.err
+    assert "KeyError" in debugged.err
 
 
 def test_a_reader_that_leaves_is_no_error(program, server, double):

@@ -94,7 +94,7 @@ def test_what_the_api_refuses_of_the_command_names_it(nebu, server, double):
     problems = [{"path": ["command"], "message": "is too long"}]
     server.on("POST", "/v1/containers", double.refusal(422, "Rejected", "command: is too long", problems=problems))
     ended = nebu("run", "--", "x")
-    assert ended.code == 1
+    assert ended.code == 2
     assert ended.err == "error: CMD: command: is too long\n"
 
 

@@ -138,7 +138,11 @@ class AsyncApi:
 
     async def act(self, place: Place, action: str) -> Json:
         """Ask for `stop`, `start` or `restart`, and return at once."""
-        return wire.decoded(await self._send("POST", f"{place.path}/{action}", {"owner": place.owner}))
+        return (await self.ask(place, action)).resource
+
+    async def ask(self, place: Place, action: str) -> Created:
+        """Like `act`, with the outcome: `accepted`, or `same` when it is so already."""
+        return _created(await self._send("POST", f"{place.path}/{action}", {"owner": place.owner}))
 
     async def history(self, place: Place) -> Json:
         """What happened to a resource: `events` and `attempts`, oldest first."""

@@ -138,7 +138,11 @@ class Api:
 
     def act(self, place: Place, action: str) -> Json:
         """Ask for `stop`, `start` or `restart`, and return at once."""
-        return wire.decoded(self._send("POST", f"{place.path}/{action}", {"owner": place.owner}))
+        return (self.ask(place, action)).resource
+
+    def ask(self, place: Place, action: str) -> Created:
+        """Like `act`, with the outcome: `accepted`, or `same` when it is so already."""
+        return _created(self._send("POST", f"{place.path}/{action}", {"owner": place.owner}))
 
     def history(self, place: Place) -> Json:
         """What happened to a resource: `events` and `attempts`, oldest first."""

@@ -13,7 +13,8 @@ import pytest
 from nebulous import Client
 from nebulous.client import Container, Ended, InvalidRequest, Unreachable
 from nebulous.errors import Conflict, NotFound, NotReady, Rejected, Unauthenticated, Unavailable
-from nebulous.models.containers import ContainerSpec, EnvVar, Status
+from nebulous.models.container_fields import EnvVar
+from nebulous.models.containers import ContainerSpec, Status
 from nebulous.models.resources import MetadataRequest
 from tests.doubles.lossy_proxy import proxy
 from tests.nebula import eventually, sim_labels

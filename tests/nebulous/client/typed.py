@@ -9,7 +9,8 @@ from typing import assert_type
 
 import nebulous
 from nebulous.client import Accelerator, AsyncLog, Container, ContainerChange, Log, Me, Plan, Platform, Secret
-from nebulous.models.containers import ContainerSpec, ContainerStatus, EnvVar, Port, Status
+from nebulous.models.container_fields import EnvVar, Port
+from nebulous.models.containers import ContainerSpec, ContainerStatus, Status
 from nebulous.models.resources import Event, Metadata
 
 
