@@ -78,6 +78,12 @@ def test_the_page_marks_exactly_the_fields_that_real_platforms_refuse():
 
 def test_the_command_writes_all_pages(tmp_path: Path, capsys):
     assert reference.main([str(tmp_path)]) == 0
-    assert {file.name for file in tmp_path.iterdir()} == {"cli.md", "fields.md", "metrics.md", "sdk-methods.md", "settings.md"}
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "cli.md",
+        "fields.md",
+        "metrics.md",
+        "sdk-methods.md",
+        "settings.md",
+    }
     assert reference.main([]) == 2
     assert "usage:" in capsys.readouterr().err
