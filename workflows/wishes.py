@@ -202,11 +202,15 @@ def _listed(changes: Sequence[dict[str, Any]]) -> str:
     words = [
         str(change["field"])
         if str(change["field"]).startswith("env_vars")
-        else f"{change['field']}: {change['from']!r} → {change['to']!r}"
+        else f"{change['field']}: {_said(change['from'])} → {_said(change['to'])}"
         for change in changes
     ]
     text = "; ".join(words)
     return text if len(text) <= LONGEST_LIST else f"{text[: LONGEST_LIST - 1]}…"
+
+
+def _said(value: object) -> str:
+    return "none" if value is None else str(value)
 
 
 def _conflict(mine: str, message: str, changes: list[dict[str, Any]] | None = None) -> Decision:

@@ -35,7 +35,7 @@ async def test_what_can_change_in_place_changes_and_the_container_runs_on(world:
     assert row["metadata"]["id"] == before["metadata"]["id"]
     assert row["status"]["instance_id"] == before["status"]["instance_id"]
     events = (await world.desk.http.get(f"{FOO}/events")).json()["events"]
-    assert "timeout: None → '1h'" in next(each["message"] for each in events if each["reason"] == "Changed")
+    assert "timeout: none → 1h" in next(each["message"] for each in events if each["reason"] == "Changed")
     assert (await put(world)).headers["X-Nebu-Outcome"] == "changed"  # what is not written is not wanted
     assert (await world.row())["timeout"] is None
 

@@ -71,7 +71,7 @@ async def test_a_change_in_place_shows_at_once_as_an_event_and_as_a_new_version(
     assert after.metadata.id == before.metadata.id
     assert int(after.metadata.resource_version) > int(before.metadata.resource_version)
     (event,) = [each for each in (await life.history())["events"] if each["reason"] == "Changed"]
-    assert "max_retries: None → 5" in event["message"]
+    assert "max_retries: none → 5" in event["message"]
 
     async def found_by_label() -> bool:
         query = f'NebuLabels = "team=x" AND NebuName = "{life.id.rpartition("/")[2]}"'
