@@ -20,7 +20,7 @@ from worker.ports import claim_port
 DOCS = Path("docs")
 CONTAINER = """\
 kind: Container
-metadata: {name: %s, labels: {sim.nebulous/boot: 0s, sim.nebulous/run_for: 0s}}
+metadata: {name: %s, labels: {sim.nebulous/boot: 0s, sim.nebulous/run_for: 0.5s}}
 image: busybox
 command: "true"
 platform: %s
