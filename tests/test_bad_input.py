@@ -62,7 +62,7 @@ def test_a_wrong_file_creates_nothing_and_says_what_and_where(server: Server, tm
     file = tmp_path / "bad.yaml"
     file.write_text(text)
     ended = server.nebu("create", "-f", str(file))
-    assert ended.returncode == FAILED, ended.stderr
+    assert ended.returncode == USAGE, ended.stderr
     assert said in ended.stderr
     assert "Traceback" not in ended.stderr
     assert server.nebu("get", "containers").stdout.strip() in ("", "no containers")

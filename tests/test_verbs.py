@@ -132,8 +132,8 @@ def test_without_accelerators_and_a_name_it_says_why_the_others_are_out(server: 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("--platform", "gce", "--image", "x"), 1, "'gce' is not configured"),
-        (("--accelerators", "1:L40SS", "--image", "x"), 1, "unknown accelerator 'L40SS'"),
+        (("--platform", "gce", "--image", "x"), 2, "'gce' is not configured"),
+        (("--accelerators", "1:L40SS", "--image", "x"), 2, "unknown accelerator 'L40SS'"),
         (("--platform", "local", "--cmd", "x", "--port", "x"), 2, "is no port"),
     ],
 )
