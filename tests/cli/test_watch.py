@@ -45,8 +45,8 @@ def test_the_table_comes_first_and_then_a_line_for_each_change(nebu, server, dou
     ended = nebu("get", "containers", "-w", "-n", "default")
     assert ended.out == (
         "NAME          STATUS                   PLATFORM    ACCELERATOR  AGE    $/H\n"
-        "web           running                  local       -            -      -\n"
         "train         creating (Pulling)       local       -            -      -\n"
+        "web           running                  local       -            -      -\n"
         "train         completed                local       -            -      -\n"
         "late          pending (NoCapacity)     local       -            -      -\n"
         "web           deleted                  local       -            -      -\n"
