@@ -100,7 +100,9 @@ def _in_command(verb: str, spot: Spot) -> tuple[Candidates, str]:
         flags = [
             (max(each.opts, key=len), getattr(each, "help", None) or "")
             for each in spot.command.params
-            if each.opts[0].startswith("-") and (each.multiple or each.name not in spot.said) and _fits(verb, each, spot)
+            if each.opts[0].startswith("-")
+            and (each.multiple or each.name not in spot.said)
+            and _fits(verb, each, spot)
         ]
         return _matching([*flags, ("--help", "")], spot.incomplete), spot.incomplete
     prefix = ""

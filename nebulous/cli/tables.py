@@ -14,7 +14,7 @@ from nebulous.cli import screen
 NOTHING = "-"
 GAP = "  "
 SHORT = 13  # characters of a cell that is never broken
-SENTENCE = 24  # characters that the last column has, however narrow the terminal
+SENTENCE = 20  # characters that the last column has, however narrow the terminal
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], indent: str = "") -> str:
@@ -26,14 +26,14 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], indent: str = "
     return "\n\n".join(blocks) if columns.stacked else "\n".join([columns.head(), *blocks])
 
 
-def facts(named: Sequence[tuple[str, str]], indent: str = "") -> str:
-    """Names and values below each other; long values go on under their beginning."""
+def facts(named: Sequence[tuple[str, str]], indent: str = "", entries: bool = False) -> str:
+    """Names and values below each other; long values go on under their beginning, `entries` with a `;` one by one."""
     margin = max((len(name) for name, _ in named), default=0) + len(GAP)
     room = _room(indent)
     lines: list[str] = []
     for name, value in named:
         for line in value.splitlines():
-            for part in _broken(_one_line(line), room and room - margin):
+            for part in _broken(_one_line(line), room and room - margin, entries):
                 lines.append(f"{indent}{name:<{margin}}{part}")
                 name = ""
     return "\n".join(lines)
@@ -88,14 +88,14 @@ class Columns:
         plain = [_one_line(cell) for cell in cells]
         if self.stacked:
             told = [fact for fact in zip(self._headers, plain, strict=True) if fact[1] != NOTHING]
-            return facts(told, self._indent)
+            return facts(told, self._indent, entries=True)
         return self._lines(plain)
 
     def _narrowest(self, column: int, cell: str) -> int:
         """Short cells and words stay whole, so that a name can be copied; only the last column has sentences."""
         if column == len(self._widths) - 1:
             return min(len(cell), SENTENCE)
-        return len(cell) if len(cell) <= SHORT else max(SHORT, *map(len, cell.split()))
+        return len(cell) if len(cell) <= SHORT else max(map(len, cell.split()))
 
     def _fitting(self) -> list[int] | None:
         widths = list(self._widths)

@@ -159,7 +159,7 @@ class ContainerSpec(Spec):
     max_retries: int | None = Field(
         default=None,
         ge=0,
-        description="Restarts after a failure.",
+        description="Restarts; default 3 for OnFailure, no limit for Always.",
         json_schema_extra=IN_PLACE,
     )
     # in place: the deadline moves, counted from first running as before
@@ -167,13 +167,13 @@ class ContainerSpec(Spec):
         default=None, description="Longest time from first running; default none.", json_schema_extra=IN_PLACE
     )
     stop_grace: Duration | None = Field(
-        default=None, description="Between SIGTERM and SIGKILL.", json_schema_extra=IN_PLACE
+        default=None, description="Between SIGTERM and SIGKILL; default 30s.", json_schema_extra=IN_PLACE
     )
     provision_timeout: Duration | None = Field(
-        default=None, description="Longest wait for a machine.", json_schema_extra=IN_PLACE
+        default=None, description="Longest wait for a machine; default 1h.", json_schema_extra=IN_PLACE
     )
     ttl_after_finished: Duration | None = Field(
-        default=None, description="Keep row and logs.", json_schema_extra=IN_PLACE
+        default=None, description="Keep row and logs; default 7d.", json_schema_extra=IN_PLACE
     )
     meters: list[Meter] | None = Field(default=None, description="What is billed.")
     ports: list[Port] | None = Field(default=None, description="What the command listens on.")

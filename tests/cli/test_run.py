@@ -38,10 +38,7 @@ def test_the_command_is_everything_after_the_flags(nebu, foo, words):
     ended = nebu(*words)
     assert (ended.code, ended.out) == (0, "hi\n")
     assert ended.err == (
-        "container/foo created\n"
-        "container/foo pending: sold out\n"
-        "container/foo running\n"
-        "container/foo completed\n"
+        "container/foo created\ncontainer/foo pending: sold out\ncontainer/foo running\ncontainer/foo completed\n"
     )
     (asked,) = foo.requests("POST")
     assert asked.body["command"] == ["ls", "-l", "--", "x"]
