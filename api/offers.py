@@ -136,7 +136,7 @@ def _passed_over(spec: ContainerSpec, reports: list[PlatformReport]) -> list[Out
         if spec.platform and not named:
             continue  # the caller said where
         if report.disabled:
-            out.append(Out(report.platform, report.disabled, None, report.account))
+            out.append(Out(report.platform, report.reason or report.disabled, report.hint, report.account))
         elif not named and (report.simulated or report.platform in ONLY_WHEN_NAMED):
             advice = f"name it: platform {report.platform}"
             out.append(Out(report.platform, "simulated, so used only when named", advice, report.account))

@@ -55,13 +55,12 @@ def unconfigured(reports: list[PlatformReport]) -> list[dict[str, Any]]:
 
 
 def _shown(report: PlatformReport) -> dict[str, Any]:
-    reason = report.disabled
     return {
         "platform": report.platform,
         "account": report.account,
-        "usable": reason is None,
-        "reason": reason,
-        "hint": None,
+        "usable": report.disabled is None,
+        "reason": report.reason,
+        "hint": report.hint,
         "simulated": report.simulated,
         "features": sorted(report.features),
         "accelerators": report.accelerators,

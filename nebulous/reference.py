@@ -11,9 +11,17 @@ from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from nebulous import durations
 from nebulous.client import reference as methods
 from nebulous.models.base import IDENTITY, Duration, Spec, model_in
 from nebulous.models.changes import in_place
+from nebulous.models.containers import (
+    DEFAULT_MAX_RETRIES,
+    DEFAULT_PROVISION_TIMEOUT,
+    DEFAULT_STOP_GRACE,
+    DEFAULT_TTL,
+    ContainerSpec,
+)
 from nebulous.models.kinds import KINDS
 from nebulous.models.schema import models
 from nebulous.settings import Settings, SimOffer
@@ -21,6 +29,14 @@ from nebulous.settings import Settings, SimOffer
 EVERYWHERE = "everywhere"
 #: Real platforms refuse these (api/checks.py), because ignoring them would be worse.
 SIMULATED = "simulated platforms only, without effect there"
+
+#: Defaults of a container's fields that stay null, so that replies echo what was sent.
+EFFECTIVE: dict[str, str] = {
+    "stop_grace": f"`{durations.render(DEFAULT_STOP_GRACE)}`",
+    "provision_timeout": f"`{durations.render(DEFAULT_PROVISION_TIMEOUT)}`",
+    "ttl_after_finished": f"`{durations.render(DEFAULT_TTL)}`",
+    "max_retries": f"`{DEFAULT_MAX_RETRIES}`; no limit with `restart: Always`",
+}
 
 #: Which platforms act on a container's field in this release; all others act everywhere.
 ACTS: dict[str, str] = {
@@ -101,8 +117,15 @@ def _section(title: str, model: type[BaseModel]) -> str:
     for name, field in model.model_fields.items():
         said = {"changes in place": _in_place(model, name), "acts": ACTS.get(name, EVERYWHERE)}
         last = [said[each] for each in more]
-        rows.append(_row(_spelling(model, name), _words(field), _default(field), _meaning(field), *last))
+        rows.append(_row(_spelling(model, name), _words(field), _usual(model, name), _meaning(field), *last))
     return "\n".join([f"## {title}", "", _first_line(model), "", *rows, ""])
+
+
+def _usual(model: type[BaseModel], name: str) -> str:
+    """What a field is when nobody says what, which for some is decided only where it is used."""
+    if model is ContainerSpec and name in EFFECTIVE:
+        return EFFECTIVE[name]
+    return _default(model.model_fields[name])
 
 
 def _changeable(model: type[BaseModel]) -> bool:

@@ -102,10 +102,10 @@ class Hosted:
 
     async def report(self) -> None:
         """Start the entity and the sweep if need be, and tell them whether the platform is usable."""
-        disabled, configured = await self._probe()
+        disabled, hint, configured = await self._probe()
         if (disabled, configured) == self._known:
             return
-        report = self._describe(disabled, configured)
+        report = self._describe(disabled, hint, configured)
         account = self._platform.account
         await self._client.start_workflow(
             "Platform",
@@ -141,17 +141,18 @@ class Hosted:
         )
         self._known, self._reported_at = (disabled, configured), time.monotonic()
 
-    async def _probe(self) -> tuple[str | None, bool]:
+    async def _probe(self) -> tuple[str | None, str | None, bool]:
+        """Why it cannot be used now, what of that says what to do, and whether it is configured."""
         platform = self._platform
         if platform.simulated and platform.type in CLOUDS and platform.type not in self._settings.simulated:
-            return f"no longer simulated: `nebu serve --simulate {platform.type}`", False
+            return f"no longer simulated: `nebu serve --simulate {platform.type}`", None, False
         try:
             await platform.identity()
         except NebulousError as error:
-            return f"{error.message}" + (f" ({error.hint})" if error.hint else ""), True
-        return None, True
+            return f"{error.message}" + (f" ({error.hint})" if error.hint else ""), error.hint, True
+        return None, None, True
 
-    def _describe(self, disabled: str | None, configured: bool) -> PlatformReport:
+    def _describe(self, disabled: str | None, hint: str | None, configured: bool) -> PlatformReport:
         platform = self._platform
         return PlatformReport(
             platform=platform.type,
@@ -161,5 +162,6 @@ class Hosted:
             simulated=platform.simulated,
             configured=configured,
             disabled=disabled,
+            hint=hint,
             detail=f"on {machine.node()}",
         )

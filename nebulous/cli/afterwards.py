@@ -80,7 +80,7 @@ def _watch(lookup: Lookup, place: Place, row: Json, after: After, farewell: str 
     if after.follow:
         from nebulous.cli.logs import follow_log
 
-        return follow_log(lookup, place, life, {}, farewell)
+        return follow_log(lookup, place, life, {}, farewell, whole=True)
     if after.wait or after.until:
         from nebulous.cli.wait import FINISHED, check, wait
 

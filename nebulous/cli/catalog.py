@@ -31,19 +31,21 @@ def show(what: str, api: Api, platform: str | None, output: str) -> None:
 
 def platforms_table(rows: list[Json]) -> str:
     """Which platforms there are, and why one is not usable."""
-    return table(("PLATFORM", "USABLE", "ACCOUNT", "REGIONS", "DETAIL"), [_platform(row) for row in rows])
+    spread = any(row.get("regions") for row in rows)
+    headers = ("PLATFORM", "USABLE", "ACCOUNT", *(("REGIONS",) if spread else ()), "DETAIL")
+    return table(headers, [_platform(row, spread) for row in rows])
 
 
-def _platform(row: Json) -> list[str]:
+def _platform(row: Json, spread: bool) -> list[str]:
     name = str(row["platform"])
     why = row.get("alarm") or row.get("detail") or ""
     if not row["usable"]:
-        why = ": ".join(word for word in (row.get("reason"), row.get("hint")) if word)
+        why = "; ".join(word for word in (row.get("reason"), row.get("hint")) if word)
     return [
         f"{name} (simulated)" if row.get("simulated") and name != "sim" else name,
         "yes" if row["usable"] else "no",
         str(row.get("account") or NOTHING),
-        _some(row.get("regions") or [], 3),
+        *([_some(row.get("regions") or [], 3)] if spread else []),
         str(why or NOTHING),
     ]
 

@@ -100,7 +100,9 @@ def _in_command(verb: str, spot: Spot) -> tuple[Candidates, str]:
         flags = [
             (max(each.opts, key=len), getattr(each, "help", None) or "")
             for each in spot.command.params
-            if each.opts[0].startswith("-") and (each.multiple or each.name not in spot.said)
+            if each.opts[0].startswith("-")
+            and (each.multiple or each.name not in spot.said)
+            and _fits(verb, each, spot)
         ]
         return _matching([*flags, ("--help", "")], spot.incomplete), spot.incomplete
     prefix = ""
@@ -109,6 +111,22 @@ def _in_command(verb: str, spot: Spot) -> tuple[Candidates, str]:
         prefix += "="
     found = _matching(_values(verb, spot), spot.incomplete)
     return [(value if value == FILES else prefix + value, said) for value, said in found], prefix + spot.incomplete
+
+
+def _fits(verb: str, flag: Any, spot: Spot) -> bool:  # noqa: ANN401 - a parameter of typer's
+    """Whether a flag means something to what `get` was asked for: offers and catalogs have flags of their own."""
+    what = "".join(spot.words("what")[:1]).lower()
+    if verb != "get" or not what:
+        return True
+    if what in _OFFERS:
+        return flag.name in _OF_OFFERS
+    if _kind(what) is None:
+        return flag.name in {"platform", "output"}
+    return flag.name not in _OF_OFFERS - {"output"}
+
+
+_OFFERS = {"offers", "offer"}
+_OF_OFFERS = {"accelerators", "spot", "regions", "max_price", "platform", "output"}
 
 
 def _spot(command: Any, words: Sequence[str], incomplete: str) -> Spot:  # noqa: ANN401 - a command of typer's
@@ -226,6 +244,15 @@ def _names_of(kind: Kind, spot: Spot, given: list[str]) -> Candidates:
     return [each for each in found if each[0] not in given]
 
 
+def _copied(spot: Spot) -> Candidates:
+    """For `cp`: containers, and what lies in this folder; anything that looks like a path is the shell's."""
+    if "/" in spot.incomplete or spot.incomplete[:1] in (".", "~"):
+        return [(FILES, "")]
+    names = [(f"{name}:", said) for name, said in _names_of(kinds.find("container"), spot, [])]
+    local = [(f"{entry.name}/" if entry.is_dir() else entry.name, "") for entry in os.scandir()]
+    return [*names, *sorted(local)]
+
+
 def _namespaces(spot: Spot) -> Candidates:
     rows = _ask("/v1/containers", spot).get("containers", [])
     return [(name, "") for name in sorted({"default", *(str(row["metadata"]["namespace"]) for row in rows)})]
@@ -269,6 +296,8 @@ _OF_VERB: dict[tuple[str, str], Callable[[Spot], Candidates]] = {
     ("create", "words"): _creatable,
     ("run", "words"): _plain(FILES),
     ("schema", "kind"): _kinds,
+    ("cp", "source"): _copied,
+    ("cp", "destination"): _copied,
     ("config", "name"): _contexts,
 }
 

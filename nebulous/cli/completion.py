@@ -17,6 +17,8 @@ _nebu_completion() {
     if [ "${COMPREPLY[0]}" = ":files" ]; then
         COMPREPLY=()
         compopt -o default 2>/dev/null
+    elif [[ "${COMPREPLY[0]}" == *[:/] ]]; then
+        compopt -o nospace 2>/dev/null
     fi
 }
 complete -F _nebu_completion nebu"""

@@ -29,7 +29,7 @@ def status_text(row: Json) -> str:
     word, reason = str(status["status"]), str(status.get("reason") or "")
     if word == "running" and row.get("health_check") and not status.get("ready"):
         return "running (not ready)"
-    if not reason or word in _PLAIN:
+    if not reason or word in _PLAIN or reason.lower() == word:
         return word
     code = status.get("exit_code")
     return f"{word} ({reason} {code})" if reason == "Exited" and code is not None else f"{word} ({reason})"

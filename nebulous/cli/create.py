@@ -63,7 +63,7 @@ def foresee(lookup: Lookup, drafts: list[Draft]) -> int:
     codes: list[int] = []
     for draft in drafts:
         try:
-            data, owner = with_local_keys(draft.data), lookup.owner or lookup.context.organization
+            data, owner = with_local_keys(lookup.placed(draft.data)), lookup.owner or lookup.context.organization
             foreseen = lookup.api.foresee(draft.kind.plural, data, owner)
         except NebulousError as error:
             codes.append(explain(error, draft))
@@ -111,7 +111,7 @@ def create(lookup: Lookup, draft: Draft) -> Created:
     """Create one."""
     from nebulous.cli.keys import with_local_keys
 
-    data = with_local_keys(draft.data)
+    data = with_local_keys(lookup.placed(draft.data))
     return lookup.api.create(draft.kind.plural, data, lookup.owner or lookup.context.organization)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from nebulous import durations
 from nebulous.cli import options, views
 from nebulous.cli.lookup import connect
 from nebulous.cli.names import select
 from nebulous.cli.screen import emit
-from nebulous.cli.tables import NOTHING, dollars, moment, table
+from nebulous.cli.tables import NOTHING, age, dollars, facts, moment, table
 from nebulous.client import Json
 from nebulous.models.kinds import Kind
 
@@ -27,17 +28,16 @@ def command(names: options.OneName, namespace: options.Namespace = None, owner: 
 
 def page(kind: Kind, row: Json, history: Json, now: float) -> str:
     """The page as text."""
-    facts = [fact for fact in [*_metadata(row["metadata"], now), *views.facts(kind, row, now)] if fact[1]]
-    width = max(len(name) for name, _ in facts) + 1
-    sections = ["\n".join(f"{name:<{width}}  {text}" for name, text in _named_once(facts))]
+    told = [fact for fact in [*_metadata(row["metadata"], now), *views.facts(kind, row, now)] if fact[1]]
+    sections = [facts(_named_once(told))]
     sections += _section("Conditions", CONDITIONS, _condition, row["status"].get("conditions"))
-    sections += _section("Attempts", ATTEMPTS, _attempt, history.get("attempts"))
+    sections += _section("Attempts", ATTEMPTS, partial(_attempt, now=now), history.get("attempts"))
     sections += _section("Events", EVENTS, event_cells, history.get("events"))
     return "\n\n".join(sections)
 
 
 CONDITIONS = ("TYPE", "STATUS", "REASON", "MESSAGE")
-ATTEMPTS = ("#", "PLACE", "$/H", "STARTED", "TOOK", "OUTCOME", "MESSAGE")
+ATTEMPTS = ("#", "PLACE", "$/H", "AGE", "TOOK", "OUTCOME", "MESSAGE")
 EVENTS = ("TIME", "TYPE", "REASON", "MESSAGE")
 
 
@@ -78,16 +78,24 @@ def _condition(condition: Json) -> list[str]:
     return [str(condition.get(name) or "") for name in ("type", "status", "reason", "message")]
 
 
-def _attempt(attempt: Json) -> list[str]:
+def _attempt(attempt: Json, now: float) -> list[str]:
     return [
         str(attempt.get("number", NOTHING)),
         str(attempt.get("place") or attempt.get("platform") or NOTHING),
         dollars(attempt.get("usd_per_hour")),
-        moment(attempt.get("started_at")),
+        age(_seconds(attempt.get("started_at")), now),
         _took(attempt),
         str(attempt.get("outcome") or "under way"),
         str(attempt.get("message") or ""),
     ]
+
+
+def _seconds(at: str | None) -> int | None:
+    """An RFC 3339 time in unix seconds."""
+    try:
+        return int(datetime.fromisoformat(at or "").timestamp())
+    except ValueError:
+        return None
 
 
 def _took(attempt: Json) -> str:

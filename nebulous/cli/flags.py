@@ -146,13 +146,15 @@ def pairs(texts: Iterable[str], flag: str) -> dict[str, str]:
     """`K=V` texts as a dict.
 
     Raises:
-        UsageError: One is no pair.
+        UsageError: One is no pair, or a key has two values.
     """
     found: dict[str, str] = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise UsageError(f"{flag} {text!r} is not KEY=VALUE")
+        if found.get(key, value) != value:
+            raise UsageError(f"{flag} {key} is given twice: {found[key]!r} and {value!r}", "give one of them")
         found[key] = value
     return found
 

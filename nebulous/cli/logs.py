@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
 from contextlib import suppress
 from typing import Annotated
 
@@ -11,6 +11,7 @@ import typer
 from nebulous.cli import containers, failures, options
 from nebulous.cli.lookup import Lookup, connect, looks_like_id
 from nebulous.cli.names import Target, select
+from nebulous.cli.progress import called, described, tell_away
 from nebulous.cli.screen import emit_bytes, note
 from nebulous.client import Json, Place, Unreachable
 from nebulous.errors import NebulousError, NotFound, Unavailable
@@ -42,17 +43,31 @@ def command(
     return 0
 
 
-def follow_log(lookup: Lookup, place: Place, life: str | None, start: Json, farewell: str | None = None) -> int:
+def follow_log(
+    lookup: Lookup,
+    place: Place,
+    life: str | None,
+    start: Json,
+    farewell: str | None = None,
+    *,
+    whole: bool = False,
+) -> int:
     """Pass the log on until the command ends; return its exit code. Ctrl-C says `farewell`, or how to come back.
+
+    Args:
+        whole: Show the life around the log, too: that it runs, and how it ended even when that was well.
 
     Raises:
         Unreachable: The server stayed away; the hint goes on at the same byte.
     """
     log = lookup.api.follow(place, life, **start)
-    log.comment = _say_once()
-    name = place.name if place.namespace is None else f"{place.name} -n {place.namespace}"
+    log.away = tell_away
+    states = _States(called(place))
+    log.comment = states.heard
+    name = f"{place.name}{lookup.options(place.namespace or '')}"
     try:
         for chunk in log:
+            states.written(chunk, whole)
             emit_bytes(chunk)
     except Unavailable as error:
         at = f" --offset {log.offset}" if log.offset is not None else ""
@@ -61,7 +76,7 @@ def follow_log(lookup: Lookup, place: Place, life: str | None, start: Json, fare
         note(farewell or f"detached; come back with: nebu logs -f {name} --tail 20, or end it with: nebu stop {name}")
         return failures.DETACHED
     end = log.end or {}
-    code = _code(end)
+    code = _code(end, states, whole)
     if end.get("exit_code") is None and end.get("status") not in containers.GOOD:
         _say_why(lookup, place)
     return code
@@ -85,24 +100,56 @@ def _place(lookup: Lookup, target: Target) -> tuple[Place, str | None]:
     return lookup.place_of(target.kind, row), row["metadata"]["id"]
 
 
-def _code(end: Json) -> int:
+def _code(end: Json, states: _States, whole: bool) -> int:
     """The command's own exit code; without one, whether it ended well."""
     status, code = str(end.get("status") or ""), end.get("exit_code")
-    if status not in containers.GOOD:
-        reason = f" ({end['reason']})" if end.get("reason") else ""
-        note(f"{status or 'ended'}{reason}" + (f" with exit code {code}" if code is not None else ""))
+    if whole or status not in containers.GOOD:
+        states.say(containers.status_text({"status": {**end, "status": status or "ended"}}))
     if code is None:
         return 0 if status in containers.GOOD else failures.FAILED
     return int(code) if 0 <= int(code) <= 255 else failures.FAILED
 
 
-def _say_once() -> Callable[[str], None]:
-    last = ""
+#: What a container is before its command runs.
+BEFORE = frozenset({"defined", "queued", "pending", "creating", "created"})
 
-    def say(comment: str) -> None:
-        nonlocal last
-        if comment and comment not in ("ping", last):
-            last = comment
-            note(comment)
 
-    return say
+class _States:
+    """The states between the lines of a log, on stderr.
+
+    The server says them beside the log, from what it knows by then, which may be behind what is already written. So a
+    line of output is itself the news that the command runs, and what comes before that is not told behind it.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._last = ""
+        self._behind = self._inside = False  # states may come late; the output is in the middle of a line
+
+    def heard(self, comment: str) -> None:
+        """The server said something while there was nothing to read: `pending: NoCapacity: sold out`, or a ping."""
+        if comment in ("", "ping"):
+            return
+        word, _, rest = comment.partition(": ")
+        reason, _, message = rest.partition(": ") if rest.partition(":")[0].isalnum() else ("", "", rest)
+        if not (self._behind and word in BEFORE):
+            self._behind = False
+            self.say(described({"status": {"status": word, "reason": reason, "message": message}}))
+
+    def written(self, chunk: bytes, whole: bool) -> None:
+        """Output comes: the command runs, or did."""
+        if not self._last.startswith("running"):
+            self._behind = True
+            if whole:
+                self.say("running")
+            self._last = "running"
+        self._inside = not chunk.endswith(b"\n")
+
+    def say(self, text: str) -> None:
+        """Tell a state that was not told last, on a line of its own."""
+        if text == self._last:
+            return
+        if self._inside and sys.stdout.isatty() and sys.stderr.isatty():
+            note("")
+        self._inside, self._last = False, text
+        note(f"{self._what} {text}")

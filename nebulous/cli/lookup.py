@@ -45,6 +45,17 @@ class Lookup:
         """Where a NAME without -n is looked up first."""
         return self.context.namespace or contexts.DEFAULT_NAMESPACE
 
+    def placed(self, data: Json) -> Json:
+        """A document that says no namespace, with the context's; the server's default needs no words."""
+        metadata: Any = data.get("metadata") or {}
+        if (
+            not self.context.namespace
+            or not isinstance(metadata, dict)
+            or metadata.get("namespace") not in (None, "", "-")
+        ):  # pyright: ignore[reportUnknownMemberType]
+            return data
+        return {**data, "metadata": {**metadata, "namespace": self.context.namespace}}
+
     def organization(self, target: Target | None = None) -> str | None:
         """The organization asked for; None is the caller's own.
 
@@ -97,9 +108,7 @@ class Lookup:
 
     def rows(self, kind: Kind, labels: list[str] | None = None, **filters: Any) -> list[Json]:  # noqa: ANN401 - query
         """All of a kind in the namespace given, else in all namespaces."""
-        for label in labels or []:
-            if "=" not in label:
-                raise UsageError(f"{label!r} is not a label: write -l KEY=VALUE")
+        check_labels(labels)
         namespace = self.namespace if kind.namespaced else None
         return self.api.list(kind.plural, namespace=namespace, owner=self.organization(), label=labels, **filters)
 
@@ -127,6 +136,23 @@ class Lookup:
     def _missing(self, target: Target) -> NotFound:
         where = f" in namespace {self.namespace}" if self.namespace else ""
         return NotFound(f"{target} does not exist{where}", f"`nebu get {target.kind.plural}` lists what there is")
+
+
+def check_labels(labels: list[str] | None) -> None:
+    """See whether each is something that a list can be narrowed by.
+
+    Raises:
+        UsageError: One is not; or it says what not to list, which the server cannot look for.
+    """
+    for label in labels or []:
+        key, equals, value = label.partition("=")
+        if equals and key.endswith("!"):
+            hint = f"-l {key[:-1]}=OTHER selects; to leave some out, choose from -o json"
+            raise UsageError(f"-l {label}: labels select, they cannot exclude", hint)
+        if equals and value.startswith("="):
+            raise UsageError(f"-l {label}: one = is enough", f"write -l {key}{value}")
+        if not key or not equals:
+            raise UsageError(f"{label!r} is not a label: write -l KEY=VALUE")
 
 
 def looks_like_id(name: str) -> bool:

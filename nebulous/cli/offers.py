@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nebulous import durations
 from nebulous.cli.screen import emit, note, structured
-from nebulous.cli.tables import NOTHING, dollars, table
+from nebulous.cli.tables import NOTHING, dollars, facts, prose, table
 from nebulous.client import Api, Json
 
 COLUMNS = ("PLATFORM", "REGION", "TYPE", "ACCELERATOR", "$/H", "PRICE FROM")
@@ -31,13 +31,24 @@ def show_foreseen(foreseen: Json, *, wide: bool = False, most: int | None = None
         emit(offers_table(offers[:most], wide=wide))
         if most and len(offers) > most:
             note(f"and {len(offers) - most} more: nebu get offers")
-        emit(f"\nchosen: {offers[0]['place']} ({foreseen['why']})")
+        emit("\n" + prose(f"chosen: {offers[0]['place']} ({foreseen['why']})"))
     else:
         fate = "it would be invalid" if foreseen.get("rejected") else "it would be pending"
-        emit(f"no offer now; {fate}: {foreseen.get('problem') or 'nothing is offered'}")
+        emit(prose(f"no offer now; {fate}: {foreseen.get('problem') or 'nothing is offered'}"))
     if foreseen["out"]:
-        rows = [(_platform(each), each["reason"], each.get("hint") or NOTHING) for each in foreseen["out"]]
-        emit("\n" + table(("OUT", "WHY", "WHAT TO DO"), rows))
+        emit("\n" + table(("OUT", "WHY"), [(_platform(each), each["reason"]) for each in foreseen["out"]]))
+    if advice := _advice(foreseen["out"]):
+        emit("\nWHAT TO DO\n" + facts(advice))
+
+
+def _advice(out: list[Json]) -> list[tuple[str, str]]:
+    """What to do about them, each advice once, with the platforms that it concerns."""
+    concerned: dict[str, list[str]] = {}
+    for each in out:
+        name = _platform(each)
+        if hint := each.get("hint"):
+            concerned.setdefault(str(hint).replace(f"platform {name}", "platform NAME"), []).append(name)
+    return [(", ".join(dict.fromkeys(names)), hint) for hint, names in concerned.items()]
 
 
 def offers_table(offers: list[Json], *, wide: bool = False) -> str:

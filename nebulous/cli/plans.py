@@ -83,7 +83,7 @@ def place_of(lookup: Lookup, draft: Draft) -> Place:
         where = draft.document.where() if draft.document else draft.kind.id
         raise UsageError(f"{where}: metadata.name is missing: nothing says what to compare with", "give it a name")
     namespace = metadata.get("namespace")
-    inside = namespace if isinstance(namespace, str) and namespace not in ("", "-") else DEFAULT_NAMESPACE
+    inside = namespace if isinstance(namespace, str) and namespace not in ("", "-") else lookup.default_namespace
     return Place(draft.kind.plural, name.rpartition("/")[2], inside, lookup.owner or lookup.context.organization)
 
 

@@ -119,9 +119,14 @@ def called(place: Place) -> str:
 
 
 def described(row: Json) -> str:
-    """`pending (NoCapacity): sold out in us-east-1`."""
-    message = str(row["status"].get("message") or "")
+    """`pending (NoCapacity): sold out in us-east-1`; a message may begin with the reason that stands there already."""
+    message = str(row["status"].get("message") or "").removeprefix(f"{row['status'].get('reason')}: ")
     return f"{status_text(row)}: {message}" if message else status_text(row)
+
+
+def tell_away(away: bool) -> None:
+    """Say that the server went away, or came back, to whoever waits for what it tells."""
+    note("the server is out of reach; trying again" if away else "the server is back")
 
 
 def gone(place: Place) -> NotFound:

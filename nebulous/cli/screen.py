@@ -34,6 +34,14 @@ def paint(text: str, color: str, stream: TextIO) -> str:
     return f"\x1b[{_COLORS[color]}m{text}\x1b[0m"
 
 
+def width() -> int | None:
+    """Characters in a line of the terminal that results are printed on; None where there is none."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or None
+    except (OSError, ValueError):
+        return None
+
+
 def interactive() -> bool:
     """True when somebody is there to answer a question."""
     return sys.stdin.isatty() and sys.stderr.isatty()

@@ -3,59 +3,134 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import zip_longest
 
 from nebulous import durations
+from nebulous.cli import screen
 
 NOTHING = "-"
+GAP = "  "
+SHORT = 13  # characters of a cell that is never broken
+SENTENCE = 20  # characters that the last column has, however narrow the terminal
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], indent: str = "") -> str:
-    """Columns as wide as their widest cell, two spaces apart."""
-    lines = [list(headers), *([_one_line(cell) for cell in row] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
-    rendered = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
-    return "\n".join(indent + line.rstrip() for line in rendered)
+    """Columns as wide as their widest cell, two spaces apart; on a narrow terminal as `Columns` has it."""
+    columns = Columns(headers, indent=indent)
+    for row in rows:
+        columns.fit(row)
+    blocks = [columns.row(row) for row in rows]
+    return "\n\n".join(blocks) if columns.stacked else "\n".join([columns.head(), *blocks])
 
 
-class Growing:
-    """A table whose rows come one by one: a column is as wide as its widest cell so far, and never narrower."""
+def facts(named: Sequence[tuple[str, str]], indent: str = "", entries: bool = False) -> str:
+    """Names and values below each other; long values go on under their beginning, `entries` with a `;` one by one."""
+    margin = max((len(name) for name, _ in named), default=0) + len(GAP)
+    room = _room(indent)
+    lines: list[str] = []
+    for name, value in named:
+        for line in value.splitlines():
+            for part in _broken(_one_line(line), room and room - margin, entries):
+                lines.append(f"{indent}{name:<{margin}}{part}")
+                name = ""
+    return "\n".join(lines)
 
-    def __init__(self, headers: Sequence[str], wanted: Mapping[str, int]) -> None:
+
+def prose(text: str) -> str:
+    """A sentence, broken between words where the terminal ends."""
+    room = _room("")
+    return "\n".join(part for line in text.splitlines() for part in _broken(line, room))
+
+
+class Columns:
+    """How wide the columns of a table are: as their widest cell so far, and never narrower.
+
+    On a terminal that has less room the widest are narrowed, and what no longer fits goes on in the next line of its
+    cell, so that nothing is lost. Where not even that fits, each row becomes a block of lines of its own. What is
+    printed elsewhere is never narrowed: programs read it.
+    """
+
+    def __init__(self, headers: Sequence[str], wanted: Mapping[str, int] | None = None, indent: str = "") -> None:
         """`wanted` has widths for longer cells to come, the most important column first."""
-        self._headers, self._wanted = headers, wanted
+        self._headers, self._indent, self._room = headers, indent, _room(indent)
         self._widths = [len(header) for header in headers]
+        self._least = list(self._widths)
+        self._wanted = dict(wanted or {})
 
-    def head(self, rows: Sequence[Sequence[str]], room: int | None = None) -> str:
-        """The headers, with columns that fit the first rows.
+    @property
+    def stacked(self) -> bool:
+        """True where there is no room for columns."""
+        return self._fitting() is None
 
-        Args:
-            rows: What is there at first.
-            room: Characters in a line of the terminal, beyond which no column is made wider than it must be.
-        """
-        for row in rows:
-            self._fit([_one_line(cell) for cell in row])
-        spare = math.inf if room is None else room - sum(self._widths) - 2 * (len(self._widths) - 1)
+    def fit(self, cells: Sequence[str]) -> None:
+        """Make room for a row."""
+        for column, cell in enumerate(map(_one_line, cells)):
+            self._widths[column] = max(self._widths[column], len(cell))
+            self._least[column] = max(self._least[column], self._narrowest(column, cell))
+
+    def head(self) -> str:
+        """The headers, with room for what is to come as far as there is any; nothing where rows are stacked."""
+        spare = math.inf if self._room is None else self._room - _across(self._widths)
         for header, wanted in self._wanted.items():
             if header in self._headers:
                 column = self._headers.index(header)
                 more = int(max(0, min(wanted - self._widths[column], spare)))
                 self._widths[column] += more
                 spare -= more
-        return self._line(self._headers)
+        return "" if self.stacked else self._lines(self._headers)
 
     def row(self, cells: Sequence[str]) -> str:
         """One row."""
+        self.fit(cells)
         plain = [_one_line(cell) for cell in cells]
-        self._fit(plain)
-        return self._line(plain)
+        if self.stacked:
+            told = [fact for fact in zip(self._headers, plain, strict=True) if fact[1] != NOTHING]
+            return facts(told, self._indent, entries=True)
+        return self._lines(plain)
 
-    def _fit(self, cells: Sequence[str]) -> None:
-        self._widths = [max(width, len(cell)) for width, cell in zip(self._widths, cells, strict=True)]
+    def _narrowest(self, column: int, cell: str) -> int:
+        """Short cells and words stay whole, so that a name can be copied; only the last column has sentences."""
+        if column == len(self._widths) - 1:
+            return min(len(cell), SENTENCE)
+        return len(cell) if len(cell) <= SHORT else max(map(len, cell.split()))
 
-    def _line(self, cells: Sequence[str]) -> str:
-        return "  ".join(cell.ljust(width) for cell, width in zip(cells, self._widths, strict=True)).rstrip()
+    def _fitting(self) -> list[int] | None:
+        widths = list(self._widths)
+        if self._room is None:
+            return widths
+        if _across(self._least) > self._room:
+            return None
+        while _across(widths) > self._room:
+            widest = max(range(len(widths)), key=lambda each: (widths[each] > self._least[each], widths[each]))
+            widths[widest] -= 1
+        return widths
+
+    def _lines(self, cells: Sequence[str]) -> str:
+        widths = self._fitting() or self._widths
+        parts = [_broken(cell, width, entries=True) for cell, width in zip(cells, widths, strict=True)]
+        lines = zip_longest(*parts, fillvalue="")
+        rendered = (GAP.join(part.ljust(width) for part, width in zip(line, widths, strict=True)) for line in lines)
+        return "\n".join(self._indent + line.rstrip() for line in rendered)
+
+
+def _across(widths: Sequence[int]) -> int:
+    return sum(widths) + len(GAP) * (len(widths) - 1)
+
+
+def _room(indent: str) -> int | None:
+    columns = screen.width()
+    return None if columns is None else max(SENTENCE, columns - len(indent))
+
+
+def _broken(text: str, width: int | None, entries: bool = False) -> list[str]:
+    """The text in lines of this width, broken between words, else anywhere; `entries` with a `;` begin a line each."""
+    if width is None or len(text) <= width:
+        return [text]
+    whole = text.replace("; ", ";\n").splitlines() if entries else [text]
+    return [line for part in whole for line in textwrap.wrap(part, max(1, width), break_on_hyphens=False)] or [""]
 
 
 def age(since: int | None, now: float) -> str:

@@ -20,10 +20,10 @@ from nebulous.client import Json, Unreachable
 from nebulous.errors import NebulousError, Unauthenticated
 from nebulous.models import kinds
 
-COLUMNS = ("NAMESPACE", "NAME", "STATUS", "CPU", "MEMORY", "OF", "ACCELERATORS")
+COLUMNS = ("NAME", "STATUS", "CPU", "MEMORY", "ACCELERATORS")
 ASKED_AT_ONCE = 8  # a platform may take two seconds to measure
 EVERY_S = 2.0
-_GIB = 1 << 30
+_GIB, _MIB = 1 << 30, 1 << 20
 _CLEAR = "\x1b[H\x1b[2J"
 
 Measured = tuple[Json, Json | NebulousError]
@@ -63,7 +63,7 @@ def _show(lookup: Lookup, names: list[str], labels: list[str] | None, output: st
         usages = [{"metadata": row["metadata"], "stats": usage} for row, usage in shown]
         emit(structured({"containers": usages}, output))
     elif shown:
-        emit(table(COLUMNS, [_cells(row, usage) for row, usage in shown]))
+        emit(_table(shown))
     elif not rows:
         note(f"no container runs{labelled(labels)}")
     codes = [failures.report(usage) for _, usage in measured if isinstance(usage, NebulousError)]
@@ -100,33 +100,40 @@ def _measure(lookup: Lookup, rows: list[Json]) -> list[Measured]:
         return list(pool.map(one, rows))
 
 
-def _cells(row: Json, usage: Json) -> list[str]:
+def _table(shown: list[tuple[Json, Json]]) -> str:
+    """With the namespace where there are several, as `get` has it."""
+    spread = len({row["metadata"]["namespace"] for row, _ in shown}) > 1
+    headers = ("NAMESPACE", *COLUMNS) if spread else COLUMNS
+    return table(headers, [_cells(row, usage, spread) for row, usage in shown])
+
+
+def _cells(row: Json, usage: Json, spread: bool) -> list[str]:
     metadata = row["metadata"]
-    limit, used = usage.get("memory_limit_bytes"), usage["memory_bytes"]
-    of = f"{_gib(limit)} ({100 * used / limit:.0f} %)" if limit else NOTHING
     status = status_text(row) + (" (simulated)" if usage.get("simulated") else "")
-    accelerators = "; ".join(map(_accelerator, usage.get("accelerators") or [])) or NOTHING
     return [
-        metadata["namespace"],
+        *([metadata["namespace"]] if spread else []),
         metadata["name"],
         status,
         _percent(usage.get("cpu_percent")),
-        _gib(used),
-        of,
-        accelerators,
+        _memory(usage["memory_bytes"], usage.get("memory_limit_bytes")),
+        "; ".join(map(_accelerator, usage.get("accelerators") or [])) or NOTHING,
     ]
 
 
 def _accelerator(each: Json) -> str:
-    """`0 A100-80GB-SXM 87 %, 41.0 GiB of 80.0 GiB`."""
+    """`0 A100-80GB-SXM 87%, 41.0/80.0 GiB`."""
     used, limit = each.get("memory_bytes"), each.get("memory_limit_bytes")
-    memory = f", {_gib(used)} of {_gib(limit)}" if used is not None and limit else ""
+    memory = f", {_memory(used, limit)}" if used is not None and limit else ""
     return f"{each['index']} {each['name']} {_percent(each.get('percent'))}{memory}"
 
 
 def _percent(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.0f} %"
+    return NOTHING if value is None else f"{value:.0f}%"
 
 
-def _gib(size: int) -> str:
-    return f"{size / _GIB:.1f} GiB" if size >= _GIB else f"{size / (1 << 20):.0f} MiB"
+def _memory(used: int, limit: int | None) -> str:
+    """`3.0/16.0 GiB`, or what is used alone where nothing limits it."""
+    size, unit = (_GIB, "GiB") if max(used, limit or 0) >= _GIB else (_MIB, "MiB")
+    digits = 1 if size == _GIB else 0
+    of = f"/{limit / size:.{digits}f}" if limit else ""
+    return f"{used / size:.{digits}f}{of} {unit}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -13,10 +12,11 @@ import typer
 from nebulous.cli import options
 from nebulous.cli.failures import UsageError
 from nebulous.cli.get import Output, selection_of
-from nebulous.cli.lookup import Lookup, connect
+from nebulous.cli.lookup import Lookup, check_labels, connect
 from nebulous.cli.names import Selection, Target
+from nebulous.cli.progress import tell_away
 from nebulous.cli.screen import emit, note, structured
-from nebulous.cli.tables import Growing
+from nebulous.cli.tables import Columns
 from nebulous.client import Json
 from nebulous.errors import NebulousError, NotFound
 from nebulous.models.kinds import Kind
@@ -64,21 +64,23 @@ def _filters(selection: Selection, labels: list[str] | None, lookup: Lookup) -> 
         row = lookup.find(selection.only())
         metadata = row["metadata"]
         return {"namespace": metadata["namespace"], "name": metadata["name"], "owner": metadata["owner"]}
-    for label in labels or []:
-        if "=" not in label:
-            raise UsageError(f"{label!r} is not a label: write -l KEY=VALUE")
+    check_labels(labels)
     return {"namespace": lookup.namespace, "owner": lookup.organization(), "label": labels}
 
 
 def _watch(lookup: Lookup, kind: Kind, filters: Json, printer: Printer, only: bool) -> None:
     first: list[Json] = []
     synced = False
-    for word, row in lookup.api.watch(kind.id, **filters):
+    changes = lookup.api.watch(kind.id, **filters)
+    changes.away = tell_away
+    for word, row in changes:
         if word == "synced":
             synced = True
             if not first:
                 note(f"no {kind.plural} yet; waiting for the first (Ctrl-C ends)")
-            printer.begin([] if only else first)
+            # As `get` has them; the watch begins with the oldest.
+            newest = sorted(first, key=lambda row: row["metadata"].get("created_at") or 0)[::-1]
+            printer.begin([] if only else newest)
         elif synced:
             printer.change(word, row)
         else:
@@ -123,30 +125,29 @@ class _Table(Printer):
 
         super().__init__(kind, output, spread)
         self._views = views
-        self._table = Growing(views.headers(kind, output == "wide", spread), _ROOM)
+        self._table = Columns(views.headers(kind, output == "wide", spread), _ROOM)
 
     def begin(self, rows: list[Json]) -> None:
         cells = [self._cells("added", row) for row in rows]
-        emit(self._table.head(cells, _columns()))
         for row in cells:
-            emit(self._table.row(row))
+            self._table.fit(row)
+        if head := self._table.head():
+            emit(head)
+        for row in cells:
+            self._print(row)
 
     def change(self, word: str, row: Json) -> None:
-        emit(self._table.row(self._cells(word, row)))
+        self._print(self._cells(word, row))
+
+    def _print(self, cells: list[str]) -> None:
+        text = self._table.row(cells)
+        emit(f"{text}\n" if self._table.stacked else text)
 
     def _cells(self, word: str, row: Json) -> list[str]:
         if word == "deleted":
             status = {**row["status"], "status": "deleted", "reason": "", "cost_per_hr": None}
             row = {**row, "status": status}
         return self._views.cells(self.kind, row, time.time(), self.output == "wide", self.spread)
-
-
-def _columns() -> int | None:
-    """Characters in a line of the terminal; None where there is none."""
-    try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns or None
-    except (OSError, ValueError):
-        return None
 
 
 _PRINTERS: dict[str, Callable[[Kind, str, bool], Printer]] = {"json": _Objects, "yaml": _Objects, "name": Printer}

@@ -218,7 +218,7 @@ def _problem(model: type[BaseModel], path: tuple[str | int, ...], detail: Any) -
     if kind == "extra_forbidden":
         known = _fields_at(model, path[:-1])
         guess = nearest(str(path[-1]), known)
-        advice = f"did you mean {guess!r}?" if guess else f"known fields are {', '.join(sorted(known))}"
+        advice = f"did you mean {guess!r}?" if guess else _known(model, known)
         return Problem(path, f"unknown field; {advice}")
     if kind in _SAID:
         return Problem(path, _SAID[kind])
@@ -235,6 +235,16 @@ def _problem(model: type[BaseModel], path: tuple[str | int, ...], detail: Any) -
             return Problem(path, f"should {message.removeprefix(beginning)}{_not(path, given)}")
     return Problem(path, message)
 
+
+def _known(model: type[BaseModel], fields: set[str]) -> str:
+    """The fields that there are; of more than a person reads, where they stand."""
+    if len(fields) > FIELDS_SHOWN:
+        return f"`nebu schema {model.__name__.removesuffix('Spec').lower()}` and docs/fields.md list what there is"
+    return f"known fields are {', '.join(sorted(fields))}"
+
+
+#: Known fields that a message names; a container has three times as many.
+FIELDS_SHOWN = 12
 
 _SAID = {
     "missing": "is required",

@@ -161,6 +161,7 @@ class PlatformReport(Record):
     simulated: bool = False
     configured: bool = True  # False: it once was; its worker stays until everything rented is given back
     disabled: str | None = None  # why it cannot be used now, and what to do
+    hint: str | None = None  # what of `disabled` says what to do
     accelerators: list[str] = Field(default_factory=list[str])  # "count:NAME", what it may offer
     regions: list[str] = Field(default_factory=list[str])
     detail: str = ""  # version, host
@@ -168,3 +169,8 @@ class PlatformReport(Record):
     alarm: str | None = None  # why the sweep destroys nothing just now
     orphans: list[str] = Field(default_factory=list[str])  # ours, without a live owner; destroyed after a grace
     foreign: list[str] = Field(default_factory=list[str])  # of other installs; never touched
+
+    @property
+    def reason(self) -> str | None:
+        """Why it cannot be used now, without what to do."""
+        return self.disabled and self.disabled.removesuffix(f" ({self.hint})")

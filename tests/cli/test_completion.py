@@ -138,6 +138,12 @@ def test_a_server_that_hangs_is_not_waited_for(server, double, environment):
         ("sudo NEBU_X=1 /opt/bin/nebu vers", ["version"]),
         ("nebu top -n team --own", ["--owner"]),
         ("nebu run --rm -- ", [":files"]),
+        ("nebu cp ", ["train-a:", "serve:", "tests/", "README.md"]),
+        ("nebu cp README.md tr", ["train-a:", "train-b:"]),
+        ("nebu cp ./", [":files"]),
+        ("nebu cp train-a:/data ~", [":files"]),
+        ("nebu get offers --", ["--accelerators", "--spot", "--region", "--max-price", "--platform", "--output"]),
+        ("nebu get platforms --", ["--output", "--platform"]),
     ],
 )
 def test_what_could_stand_there(three, line, some):
@@ -151,6 +157,12 @@ def test_what_could_stand_there(three, line, some):
 )
 def test_where_nothing_can_stand_there_is_nothing(three, line):
     assert values(line) in ([], values("nebu ")), "nothing, or at most the verbs"
+
+
+def test_only_flags_that_go_with_what_is_asked_for_are_proposed(three):
+    assert "--status" not in values("nebu get offers --")
+    assert "--spot" not in values("nebu get containers --")
+    assert "--label" not in values("nebu get accelerators --")
 
 
 def test_names_given_already_and_flags_that_go_once_are_not_proposed_again(three):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from nebulous import contexts
 from nebulous.cli import flags
 from nebulous.cli.failures import UsageError
 
@@ -353,3 +354,38 @@ def test_a_secret_without_all_it_needs_is_usage(nebu, words, said):
 def test_a_port_out_of_form_is_refused():
     with pytest.raises(UsageError, match="is no port"):
         flags.port("80:80")
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "namespace"),
+    [
+        (("create", "-f", "-"), "kind: Container\nmetadata: {name: foo}\nimage: x\n", "team"),
+        (("create", "-f", "-"), "kind: Container\nmetadata: {name: foo, namespace: prod}\nimage: x\n", "prod"),
+        (("create", "-f", "-", "-n", "mine"), "kind: Container\nmetadata: {name: foo}\nimage: x\n", "mine"),
+        (("create", "-f", "-", "--dry-run"), "kind: Container\nimage: x\n", "team"),
+        (("create", "secret", "token", "--value", "x"), "", "team"),
+        (("run", "-d", "--", "true"), "", "team"),
+    ],
+)
+def test_where_nothing_says_a_namespace_the_contexts_counts(nebu, server, double, words, text, namespace):
+    contexts.save_context("here", server.url, "a-token", namespace="team")
+    row = double.container("foo", namespace)
+    answer = {"outcome": "new", "resource": row} if "--dry-run" in words else row
+    server.on("POST", "/v1/containers", answer)
+    server.on("POST", "/v1/secrets", row)
+    ended = nebu(*words, stdin=text)
+    assert ended.code == 0, ended.err
+    assert server.requests("POST")[0].body["metadata"]["namespace"] == namespace
+
+
+def test_without_a_context_the_server_says_which_namespace_is_the_default(nebu, server, double):
+    server.on("POST", "/v1/containers", double.container("foo"))
+    nebu("create", "container", "--cmd", "x")
+    assert server.requests("POST")[0].body["metadata"] == {}
+
+
+@pytest.mark.parametrize("verb", ["diff", "apply"])
+def test_what_is_compared_is_in_the_contexts_namespace_too(nebu, server, verb):
+    contexts.save_context("here", server.url, "a-token", namespace="team")
+    nebu(verb, "-f", "-", stdin="kind: Container\nmetadata: {name: foo}\nimage: x\n")
+    assert server.asked[0].path == "/v1/containers/team/foo"

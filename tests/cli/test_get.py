@@ -240,9 +240,9 @@ def test_platforms_say_why_one_cannot_be_used(nebu, server):
     ]
     server.on("GET", "/v1/platforms", {"platforms": rows})
     assert nebu("get", "platforms").out == (
-        "PLATFORM         USABLE  ACCOUNT  REGIONS  DETAIL\n"
-        "ec2 (simulated)  yes     sim:1    -        -\n"
-        "docker           no      -        -        no worker serves it: start one\n"
+        "PLATFORM         USABLE  ACCOUNT  DETAIL\n"
+        "ec2 (simulated)  yes     sim:1    -\n"
+        "docker           no      -        no worker serves it; start one\n"
     )
 
 
@@ -311,8 +311,8 @@ def test_describe_shows_everything_on_one_page(double):
         "  Released  False   Deleting  waits for proof\n"
         "\n"
         "Attempts:\n"
-        "  #  PLACE                      $/H   STARTED              TOOK  OUTCOME        MESSAGE\n"
-        "  1  ec2 us-east-1a g6e.xlarge  1.86  2027-01-15 07:58:31  5s    OutOfCapacity  InsufficientInstanceCapacity\n"
+        "  #  PLACE                      $/H   AGE    TOOK  OUTCOME        MESSAGE\n"
+        "  1  ec2 us-east-1a g6e.xlarge  1.86  1m29s  5s    OutOfCapacity  InsufficientInstanceCapacity\n"
         "\n"
         "Events:\n"
         "  TIME                 TYPE    REASON    MESSAGE\n"

@@ -76,7 +76,7 @@ def test_a_cut_before_the_first_byte_begins_anew(nebu, foo, double):
     )
     ended = nebu("logs", "-f", "foo")
     assert ended.out == "a\n"
-    assert ended.err == "pending: sold out\n"
+    assert ended.err == "container/foo pending: sold out\n"
 
 
 def test_bytes_that_are_no_text_survive_the_stream(nebu, foo, double):
@@ -94,7 +94,7 @@ def test_a_server_that_stays_away_is_code_5_and_says_how_to_go_on(server, double
     api = Api(server.url, patience=timedelta(seconds=0.05))
     with api, pytest.raises(Unreachable) as failure:
         follow_log(Lookup(api, Context("test")), Place("containers", "foo", "default"), "life", {})
-    assert failure.value.hint == "go on with: nebu logs -f foo -n default --offset 4"
+    assert failure.value.hint == "go on with: nebu logs -f foo --offset 4"
     assert "the log broke off" in failure.value.message
 
 

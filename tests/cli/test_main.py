@@ -181,7 +181,7 @@ def test_ctrl_c_leaves_a_followed_log(program, server, double):
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=20)
     assert running.returncode == 130
-    assert b"detached; come back with: nebu logs -f foo -n default --tail 20" in err
+    assert b"detached; come back with: nebu logs -f foo --tail 20" in err
 
 
 def test_the_schema_of_a_kind(nebu):

@@ -44,8 +44,11 @@ def test_offers_are_a_table_with_what_is_out_below(nebu, server):
         "\n"
         "chosen: runpod US-KS-2 a100 (named by the spec)\n"
         "\n"
-        "OUT     WHY                     WHAT TO DO\n"
-        "docker  this Engine has no GPU  install it\n"
+        "OUT     WHY\n"
+        "docker  this Engine has no GPU\n"
+        "\n"
+        "WHAT TO DO\n"
+        "docker  install it\n"
     )
     assert server.requests("GET", "/v1/offers")[0].query == {
         "accelerators": ["1:A100", "1:L4"],

@@ -37,7 +37,9 @@ def deletable(server, double):
 def test_the_command_is_everything_after_the_flags(nebu, foo, words):
     ended = nebu(*words)
     assert (ended.code, ended.out) == (0, "hi\n")
-    assert ended.err == "container/foo created\npending: sold out\n"
+    assert ended.err == (
+        "container/foo created\ncontainer/foo pending: sold out\ncontainer/foo running\ncontainer/foo completed\n"
+    )
     (asked,) = foo.requests("POST")
     assert asked.body["command"] == ["ls", "-l", "--", "x"]
     assert asked.body["image"] == "busybox"
@@ -72,7 +74,7 @@ def test_rm_deletes_afterwards_with_proof_and_keeps_the_code(nebu, foo, double):
     assert ended.code == 3
     assert ended.err.splitlines() == [
         "container/foo created",
-        "failed (Exited) with exit code 3",
+        "container/foo failed (Exited 3)",
         "container/foo stopping (Deleting): giving the instance back",
         "container/foo deleted",
     ]
@@ -168,7 +170,7 @@ def test_ctrl_c_leaves_the_container_and_says_how_to_come_back(program, foo, dou
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=20)
     assert running.returncode == 130
-    assert b"detached; come back with: nebu logs -f foo -n default --tail 20" in err
+    assert b"detached; come back with: nebu logs -f foo --tail 20" in err
     assert b"nebu stop foo" in err
     assert not foo.requests("DELETE")
 

@@ -63,3 +63,26 @@ def test_the_panic_button_gives_back_a_machine_that_is_kept_after_a_failure(nebu
     server.on("POST", "/v1/containers/default/kept/stop", double.Reply(202, rows[0]))
     ended = nebu("stop", "containers", "--all", "--yes")
     assert (ended.code, ended.out) == (0, "container/kept stopping\n")
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        ("team!=y", "-l team!=y: labels select, they cannot exclude\nhint:  -l team=OTHER selects"),
+        ("team==y", "-l team==y: one = is enough\nhint:  write -l team=y"),
+        ("=y", "'=y' is not a label: write -l KEY=VALUE"),
+        ("team", "'team' is not a label: write -l KEY=VALUE"),
+    ],
+)
+@pytest.mark.parametrize("words", [("get", "containers"), ("watch", "containers"), ("delete", "containers"), ("top",)])
+def test_what_only_looks_like_a_label_is_not_asked_for(nebu, server, words, label, said):
+    ended = nebu(*words, "-l", label)
+    assert ended.code == 2
+    assert f"error: {said}" in ended.err
+    assert not server.asked
+
+
+def test_a_label_with_two_values_is_not_half_taken(nebu, server):
+    ended = nebu("create", "container", "--cmd", "x", "--label", "a=b", "--label", "a=c")
+    assert (ended.code, ended.err) == (2, "error: --label a is given twice: 'b' and 'c'\nhint:  give one of them\n")
+    assert not server.asked

@@ -36,6 +36,8 @@ class Stream(Generic[T]):
     """Something that comes bit by bit: iterate over it, inside `with` if you may leave before its end."""
 
     def __init__(self) -> None:
+        #: Called with True when the server is out of reach, and with False when it is back.
+        self.away: Callable[[bool], None] = lambda _: None
         self._running: Generator[T] | None = None
 
     def _items(self) -> Generator[T]:
@@ -90,7 +92,12 @@ class LogText(Log):
 
 
 def resumed(
-    connect: Connect, last: Callable[[], str | None], patience: timedelta, *, at_first: bool = True
+    connect: Connect,
+    last: Callable[[], str | None],
+    patience: timedelta,
+    *,
+    at_first: bool = True,
+    away: Callable[[bool], None] = lambda _: None,
 ) -> Generator[Event]:
     """Events over as many connections as it takes, each beginning behind `last()`; for ever.
 
@@ -99,22 +106,28 @@ def resumed(
         last: The id of the last event taken.
         patience: How long to try to come back.
         at_first: Whether to be patient before anything has come, too.
+        away: Told once that the server is out of reach, and once that it is back.
 
     Raises:
         Unavailable: The connection broke and did not come back within the patience.
     """
-    alive, pause, met = monotonic(), FIRST_PAUSE, at_first
+    alive, pause, met, cuts = monotonic(), FIRST_PAUSE, at_first, 0
     while True:
         cause = Unavailable("the server keeps closing the connection")
         try:
             with closing(_connection(connect, last())) as events:
                 for event in events:
-                    alive, pause, met = monotonic(), FIRST_PAUSE, True
+                    if cuts > 1:
+                        away(False)
+                    alive, pause, met, cuts = monotonic(), FIRST_PAUSE, True, 0
                     yield event
         except Unavailable as error:
             cause = error
         if not met or monotonic() - alive > patience.total_seconds():
             raise cause
+        cuts += 1
+        if cuts == 2:  # coming back at once is no news
+            away(True)
         time.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE)
 
@@ -144,7 +157,7 @@ class LogFollow(Log):
         return (self.end or {}).get("exit_code")
 
     def _items(self) -> Generator[bytes]:
-        with closing(resumed(self._connect, lambda: self._last, self._patience)) as events:
+        with closing(resumed(self._connect, lambda: self._last, self._patience, away=self.away)) as events:
             for event in events:
                 if event.comment:
                     self.comment(event.comment)
@@ -185,7 +198,7 @@ class Watch(Stream[Change]):
         return self._connect(last)
 
     def _items(self) -> Generator[Change]:
-        stream = resumed(self._begin, lambda: self.cursor, self._patience, at_first=False)
+        stream = resumed(self._begin, lambda: self.cursor, self._patience, at_first=False, away=self.away)
         with closing(stream) as events:
             for event in events:
                 if self._stopped:

@@ -140,6 +140,12 @@ def test_an_unknown_field_like_no_other_is_refused_with_all_known_ones():
     ]
 
 
+def test_of_many_known_fields_the_message_says_where_they_are_listed():
+    assert problems(zzzzzz=1) == [
+        "zzzzzz: unknown field; `nebu schema container` and docs/fields.md list what there is"
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

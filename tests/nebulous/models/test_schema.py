@@ -73,6 +73,7 @@ def test_the_page_marks_exactly_the_fields_that_real_platforms_refuse():
 
     refused = {name for name, where in reference.ACTS.items() if where.startswith("simulated platforms only")}
     assert refused == set(NOT_YET)
+    assert set(reference.EFFECTIVE) <= set(ContainerSpec.model_fields)
     assert set(reference.ACTS) <= set(ContainerSpec.model_fields)
 
 
