@@ -103,13 +103,18 @@ class TestOnDocker(OnDocker):
             (("cp", "foo:/tmp/data", f"{tmp_path}/back"), 0),
             (("cp", "foo:/tmp/there/.", f"{tmp_path}/content"), 0),
             (("cp", "foo:/tmp/new/deep/f", f"{tmp_path}/file"), 0),
-            (("cp", "foo:/tmp/nothing", f"{tmp_path}/file"), 3),
-            (("cp", f"{tmp_path}/data", "foo:/tmp/new/deep/f"), 1),
-            (("cp", f"{tmp_path}/file", "foo:/no/such/folder/f"), 3),
-            (("exec", "foo", "--", "no-such-program"), 127),
         ):
             outcome = await ended(await nebu(env, *words))
             assert outcome[0] == code, (words, outcome)
+        for words, code, said in (
+            (("cp", "foo:/tmp/nothing", f"{tmp_path}/file"), 3, "/tmp/nothing"),
+            (("cp", f"{tmp_path}/data", "foo:/tmp/new/deep/f"), 1, "cannot copy the folder"),
+            (("cp", f"{tmp_path}/file", "foo:/no/such/folder/f"), 3, "/no/such/folder"),
+            (("exec", "foo", "--", "no-such-program"), 127, "no-such-program"),
+        ):
+            outcome = await ended(await nebu(env, *words))
+            assert outcome[0] == code, (words, outcome)
+            assert said in outcome[2], (words, outcome)
         for path in ("back/deep/f", "content/deep/f", "file"):
             assert (tmp_path / path).read_text() == "ours"
 
