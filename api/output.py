@@ -86,6 +86,11 @@ class View:
         return self.gone or self.status.get("status") in FINAL
 
     @property
+    def began(self) -> bool:
+        """True from when the command runs."""
+        return self.over or self.status.get("status") in {Status.RUNNING, Status.RESTARTING, Status.STOPPING}
+
+    @property
     def phase(self) -> tuple[object, ...]:
         """Changes whenever there may be something new to read."""
         return self.gone, self.rental, *(self.status.get(key) for key in ("status", "attempt", "restarts"))
@@ -169,7 +174,7 @@ class Output:
 
     async def _until_changed(self, view: View, drained: bool) -> AsyncGenerator[Note]:
         while True:
-            yield Note(view.words)
+            yield Note(self._last.words)  # a session may have lasted since `view`
             await asyncio.sleep(POLL_S)
             now = await self._look()
             if not drained or now.phase != view.phase:
@@ -211,7 +216,12 @@ class Output:
         request = SessionRequest(key=str(view.rental), follow=follow, offset=self.place.offset)
         async with self._session(view, request) as session:
             async for chunk in session.chunks():
-                yield self._advance(chunk.data) if chunk.data else Note()
+                if chunk.data:
+                    yield self._advance(chunk.data)
+                    continue
+                if not view.began:  # what is rented boots, pulls, starts; once it runs only the output is news
+                    view = await self._look()
+                yield Note(view.words)
 
     async def _measure(self, view: View, attempt: int, count: int) -> Hello:
         if attempt in self._archive.attempts():

@@ -48,6 +48,28 @@ def test_run_prints_what_the_command_writes_and_ends_with_its_code(server: Serve
     assert server.status("seven")["exit_code"] == 7
 
 
+def test_the_states_of_a_machine_that_boots_come_before_its_output_and_the_end_after_it(server: Server) -> None:
+    labels = {"boot": "2s", "run_for": "1s", "log": "hi there"}
+    flags = [word for key, value in labels.items() for word in ("--label", f"sim.nebulous/{key}={value}")]
+    words = ("--image", "x", "--platform", "runpod", "--accelerators", "1:A100", *flags, "--cmd", "true")
+    command = [sys.executable, "-m", "nebulous", "run", "--name", "boots", *words]
+    both = subprocess.run(
+        command,
+        env=server.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT_S,
+        check=True,
+    )
+    lines = both.stdout.splitlines()
+    states = [number for number, line in enumerate(lines) if line.startswith("container/boots ")]
+    assert lines[states[0]] == "container/boots created"
+    assert any("(Booting)" in lines[number] for number in states), lines
+    assert [lines[number] for number in states[-2:]] == ["container/boots running", "container/boots completed"], lines
+    assert states[-2] < lines.index("hi there") < states[-1] == len(lines) - 1
+
+
 def test_run_with_rm_leaves_nothing(server: Server) -> None:
     words = ("--platform", "local", "--", "sh", "-c", "echo hello; exit 3")
     ended = server.nebu("run", "--rm", "--name", "brief", *words)
@@ -83,7 +105,7 @@ def test_ctrl_c_leaves_the_command_which_top_then_measures_until_it_ends(server:
     until(measured, "top sees that it is busy")
     table = server.nebu("top").stdout
     assert "busy" in table
-    assert re.search(r"[0-9]/[0-9.]+ GiB", table), "memory is told of what there is"
+    assert re.search(r" (\d+ MiB|\d+\.\d)/\d+\.\d GiB", table), "memory is told of what there is"
     assert server.nebu("delete", "busy").returncode == 0
     gone = server.nebu("top", "busy")
     assert gone.returncode == 3

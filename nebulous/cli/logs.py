@@ -131,6 +131,9 @@ class _States:
         if comment in ("", "ping"):
             return
         word, _, rest = comment.partition(": ")
+        if word not in containers.STATUSES:  # such as a worker that does not answer
+            self._tell(comment)
+            return
         reason, _, message = rest.partition(": ") if rest.partition(":")[0].isalnum() else ("", "", rest)
         if not (self._behind and word in BEFORE):
             self._behind = False
@@ -147,9 +150,12 @@ class _States:
 
     def say(self, text: str) -> None:
         """Tell a state that was not told last, on a line of its own."""
-        if text == self._last:
-            return
+        if text != self._last:
+            self._last = text
+            self._tell(f"{self._what} {text}")
+
+    def _tell(self, text: str) -> None:
         if self._inside and sys.stdout.isatty() and sys.stderr.isatty():
             note("")
-        self._inside, self._last = False, text
-        note(f"{self._what} {text}")
+        self._inside = False
+        note(text)

@@ -132,8 +132,12 @@ def _percent(value: float | None) -> str:
 
 
 def _memory(used: int, limit: int | None) -> str:
-    """`3.0/16.0 GiB`, or what is used alone where nothing limits it."""
-    size, unit = (_GIB, "GiB") if max(used, limit or 0) >= _GIB else (_MIB, "MiB")
-    digits = 1 if size == _GIB else 0
-    of = f"/{limit / size:.{digits}f}" if limit else ""
-    return f"{used / size:.{digits}f}{of} {unit}"
+    """`3.0/16.0 GiB`, `5 MiB/16.0 GiB`, or what is used alone where nothing limits it."""
+    if not limit:
+        return _size(used)
+    unit = f" {_size(limit).split()[1]}"
+    return f"{_size(used).removesuffix(unit)}/{_size(limit)}"
+
+
+def _size(size: int) -> str:
+    return f"{size / _GIB:.1f} GiB" if size >= _GIB else f"{size / _MIB:.0f} MiB"

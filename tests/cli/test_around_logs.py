@@ -101,3 +101,8 @@ def test_a_connection_that_comes_back_at_once_is_no_news(nebu, server, double):
     first = double.events((None, "added", double.container("foo")), (1, "synced", {}), cut=True)
     server.on("GET", WATCH, first, double.events("ping", cut=True), over)
     assert "server is" not in nebu("watch", "containers").err
+
+
+def test_what_is_no_state_is_told_as_it_is(nebu, foo, double):
+    foo.on("GET", LOGS, double.events("no worker answers for runpod:1", HI, (None, "end", ENDS)))
+    assert "no worker answers for runpod:1" in nebu("logs", "-f", "foo").err.splitlines()
