@@ -11,7 +11,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import psutil
 from temporalio.client import Client
 from temporalio.service import RPCError
 
@@ -180,17 +179,18 @@ class Campaign:
 
     async def _strike(self, blow: Blow) -> None:
         await self._until(blow.at_s)
-        pid = (await asyncio.to_thread(self.server.marks))[blow.victim]["pid"]
-        if not psutil.pid_exists(pid):
-            self.blows.append(f"{blow.victim} was down already")
-            return
-        if blow.freeze_s:
-            os.kill(pid, signal.SIGSTOP)
-            await asyncio.sleep(blow.freeze_s)
-            os.kill(pid, signal.SIGCONT)
+        pid = self.server.marks()[blow.victim]["pid"]
+        try:
+            if blow.freeze_s:
+                os.kill(pid, signal.SIGSTOP)
+                await asyncio.sleep(blow.freeze_s)
+                os.kill(pid, signal.SIGCONT)
+            else:
+                os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:  # it was down already, by a blow before or a kill at a boundary
+            self.blows.append(f"{blow.victim} missed")
         else:
-            os.kill(pid, signal.SIGKILL)
-        self.blows.append(f"{blow.victim} {'frozen' if blow.freeze_s else 'killed'}")
+            self.blows.append(f"{blow.victim} {'frozen' if blow.freeze_s else 'killed'}")
 
     def struck(self) -> Counter[str]:
         """What the fault injector did, by activity, side and fault."""
