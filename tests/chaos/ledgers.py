@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from activities.platforms.sim_world import SimWorld
 from tests.docker_engine import _client
 
 FOREVER = float("inf")
@@ -60,8 +61,11 @@ class SimLedger:
     """Of the simulated cloud of one data directory."""
 
     def __init__(self, data_dir: Path, *more: str) -> None:
-        """Begin to keep it; the cloud's own tables must be there."""
+        """Begin to keep it, in the cloud's own file."""
         self._path = data_dir / "sim" / "cloud.db"
+        world = SimWorld(self._path, time.time)
+        world.of_account("")  # makes the file, unless the worker has done so
+        world.close()
         with self._open() as db:
             for script in (LEDGER, *more):
                 db.executescript(script)

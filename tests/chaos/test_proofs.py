@@ -13,7 +13,6 @@ from worker.embedded import Engine
 
 async def rent(run: Nebula, tmp_path: Path, *mutations: str) -> SimLedger:
     """A life whose first create takes effect, but its answer is lost, to its end; with the cloud's ledger."""
-    await run.platform.owned()  # makes the cloud's file
     ledger = SimLedger(tmp_path, *mutations)
     life = await run.create(labels=sim_labels(boot="0s", run_for="0s", unanswered="1"))
     await life.until("completed")
