@@ -24,8 +24,6 @@ from tests.served import Server
 
 SETTLE_S = 150.0  # from the last request: a backed-off restart of a process, a back-off of a placement
 LOOK_S = 0.25
-#: A delete that names the life before, while the next is about to begin, may miss it (docs/critiques.md).
-RACES = {("delete", "create"), ("delete", "replace")}
 #: Harsher than in production: a sweep that judged too early would destroy something, and be found out.
 SWEEPS = {"NEBU_FULL_SWEEP_S": "4", "NEBU_ORPHAN_GRACE_S": "4"}
 
@@ -81,8 +79,7 @@ class Campaign:
         await self._until(actor.at_s)
         for number, step in enumerate(actor.steps):
             await asyncio.sleep(step.pause_s)
-            before = actor.steps[number - 1].verb if number else None
-            if step.until or (step.verb, before) in RACES:
+            if step.until:
                 await self._await(actor, step.until)
             try:
                 await self._do(actor, number, step)

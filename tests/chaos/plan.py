@@ -17,12 +17,12 @@ Verb = Literal["create", "again", "delete", "cancel", "stop", "start", "restart"
 
 LIVES_PER_SECOND = 2.4
 SHARE_OF_DOCKER = 0.22
-KILL_EVERY_S = 6.0
+KILL_EVERY_S = 8.0
 LONGEST_PAUSE_S = 1.5
 VICTIMS = ("worker", "temporal", "api")
 #: A frozen worker goes on after the engine gave its activities up: what it then does is a delayed duplicate.
 FREEZE_S = {"worker": 7.0, "temporal": 2.0, "api": 2.0}
-KILLS_AT_BOUNDARIES = 6
+KILLS_AT_BOUNDARIES = 5
 ACTIVITIES = (
     "choose_platforms",
     "list_offers",
@@ -161,7 +161,7 @@ def _rules(rng: random.Random) -> list[dict[str, Any]]:
     kills = [(activity, when) for activity in ACTIVITIES for when in ("before", "after")]
     picked = rng.sample(kills, KILLS_AT_BOUNDARIES)
     return [
-        *(rule(activity, when, "kill", 0.03, times=1) for activity, when in picked),
+        *(rule(activity, when, "kill", 0.015, times=1) for activity, when in picked),
         rule("create", "before", "OutOfCapacity", 0.04),
         rule("create", "after", probability=0.10),
         rule("create", "twice", probability=0.10, pause_s=0.3),
