@@ -205,14 +205,15 @@ CASES: Mapping[str, Sequence[Case]] = {
 
 
 def portable(text: str) -> str:
-    """Without stack traces: they name files of the machine that recorded them."""
+    """One event a line; without stack traces: they name files of the machine that recorded them."""
 
     def cleaned(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: cleaned(inner) for key, inner in value.items() if key != "stackTrace"}
         return [cleaned(inner) for inner in value] if isinstance(value, list) else value
 
-    return json.dumps(cleaned(json.loads(text)), indent=1)
+    events = [json.dumps(event) for event in cleaned(json.loads(text))["events"]]
+    return '{"events": [\n' + ",\n".join(events) + "\n]}\n"
 
 
 async def record(folder: Path, *names: str) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 
 from activities.platforms.sim_world import SimWorld
-from tests.docker_engine import _client
+from tests.docker_engine import client
 
 FOREVER = float("inf")
 
@@ -97,7 +97,7 @@ class DockerLedger:
     def __init__(self, docker_host: str) -> None:
         self._host = docker_host
         self._events: list[dict[str, Any]] = []
-        self._client = _client(docker_host)
+        self._client = client(docker_host)
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
@@ -133,9 +133,9 @@ class DockerLedger:
 
     def present(self) -> list[Tenancy]:
         """What the Engine lists now."""
-        with _client(self._host) as client:
+        with client(self._host) as engine:
             params = {"all": "1", "filters": json.dumps({"label": ["nebulous-install"]})}
-            listed = client.get("/containers/json", params=params).raise_for_status().json()
+            listed = engine.get("/containers/json", params=params).raise_for_status().json()
         return [
             Tenancy(
                 each["Id"][:12],
