@@ -1,6 +1,6 @@
 # Every target does its own set-up: a machine with Python 3.11 or newer, its venv module and make is enough.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench histories requirements client docs clean
+.PHONY: help demo test chaos check bench histories requirements client docs clean
 SHELL := bash
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make demo          a whole Nebulous in a temporary folder: two minutes"
 	@echo "make test          all tests; those with a real Docker Engine need root (see .ci/docker.sh)"
+	@echo "make chaos         containers while everything is killed; SEED= replays one, LIVES= makes it longer"
 	@echo "make check         format, lint, types, layers, shell, papers"
 	@echo "make bench         measures, as ratios to what one would run instead"
 	@echo "make histories     record the workflow histories that tests replay"
@@ -21,6 +22,11 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Without a SEED each run is another one; it is printed, and replays the same plan of actions, kills and faults.
+LIVES := 600
+chaos: $(VENV)/installed
+	NEBU_CHAOS_SEED=$(SEED) NEBU_CHAOS_LIVES=$(LIVES) $(BIN)/pytest -s tests/chaos/test_campaign.py
 
 check: $(VENV)/installed
 	$(BIN)/ruff format --check .

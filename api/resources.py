@@ -353,7 +353,7 @@ def _add_delete(routes: APIRouter, surface: Surface, path: str, locate: Locator)
         """Delete it: accepted at once (202), done on proof of absence (200 with `?wait=true`)."""
         access.require(target.address.organization, "member")
         life = target.row.metadata.id
-        await uses.store.signal(target.address, "delete", life)
+        await uses.store.signal(target.address, "delete", life, target.row.metadata.resource_version)
         if wait and await _gone(uses, target):
             return JSONResponse(surface.present(target.row, target.role))
         found = await uses.store.look(target.address)

@@ -182,15 +182,15 @@ class Store:
 
     # --- writing --------------------------------------------------------------------------------------
 
-    async def signal(self, address: Address, word: str, life: str) -> None:
-        """Tell a resource what is wanted; durable, also with no worker alive.
+    async def signal(self, address: Address, word: str, life: str, version: str = "") -> None:
+        """Tell a resource what is wanted; durable, also with no worker alive. `version` is what the teller has seen.
 
         Raises:
             NotFound: It is gone.
         """
         with translated(named(address)):
             await self.client.get_workflow_handle(str(address)).signal(
-                word, {"id": life}, rpc_timeout=temporal.RPC_TIMEOUT
+                word, {"id": life, "version": version}, rpc_timeout=temporal.RPC_TIMEOUT
             )
         self.lists.wrote(address.organization)
 

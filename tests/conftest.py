@@ -72,3 +72,11 @@ async def nebula(session_engine: Engine, tmp_path: Path) -> AsyncGenerator[Nebul
     """A worker with a simulated cloud of its own."""
     async with running.nebula(session_engine.temporal_address, tmp_path) as started:
         yield started
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say with which seed the campaign of `tests/chaos` ran, also when all is well and other processes ran it."""
+    for report in (each for reports in terminalreporter.stats.values() for each in reports):
+        for name, story in getattr(report, "user_properties", []):
+            if name == "chaos" and getattr(report, "when", "") == "call":
+                terminalreporter.write_line(f"chaos: {story}")

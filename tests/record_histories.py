@@ -1,26 +1,28 @@
 """Record the histories that `tests/workflows/test_replay.py` replays: `make histories`.
 
-Old files are never deleted while a run recorded by such code may be open somewhere.
+Old files are never deleted while a run recorded by such code may be open somewhere. With names only those are recorded:
+`python -m tests.record_histories recovered deleted_while_pending`. What goes wrong, and what is deleted in which phase,
+is in `tests/histories_of_trouble.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nebulous import __version__, ids
 from nebulous.settings import Settings
+from tests.histories_of_trouble import DELETIONS, FAILURES, LONG, STUMBLES, Case
 from tests.nebula import Nebula, Resource, eventually, nebula, sim_labels
 from worker.embedded import Engine
 
 HISTORIES = Path(__file__).parent / "histories"
-
-Case = Callable[[Nebula], Awaitable[str]]  # returns the workflow id; with @ the run that is meant, else the latest
 
 
 async def completed(run: Nebula) -> str:
@@ -178,7 +180,7 @@ async def install(run: Nebula) -> str:
     return ids.INSTALL_WORKFLOW
 
 
-CASES: dict[str, list[Case]] = {
+CASES: Mapping[str, Sequence[Case]] = {
     "Container": [
         completed,
         restarted,
@@ -192,6 +194,8 @@ CASES: dict[str, list[Case]] = {
         replaced,
         unhealthy,
         kept_and_told,
+        *DELETIONS,
+        *FAILURES,
     ],
     "Secret": [secret],
     "Platform": [platform],
@@ -201,30 +205,49 @@ CASES: dict[str, list[Case]] = {
 
 
 def portable(text: str) -> str:
-    """Without stack traces: they name files of the machine that recorded them."""
+    """One event a line; without stack traces: they name files of the machine that recorded them."""
 
     def cleaned(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: cleaned(inner) for key, inner in value.items() if key != "stackTrace"}
         return [cleaned(inner) for inner in value] if isinstance(value, list) else value
 
-    return json.dumps(cleaned(json.loads(text)), indent=1)
+    events = [json.dumps(event) for event in cleaned(json.loads(text))["events"]]
+    return '{"events": [\n' + ",\n".join(events) + "\n]}\n"
 
 
-async def record(folder: Path) -> None:
-    """Run every case and save its history."""
+async def record(folder: Path, *names: str) -> None:
+    """Run the cases and save their histories: all, or those with these names."""
+    await _record(folder / "usual", CASES, names)
+    await _record(folder / "long", LONG, names, **{"limit.historyCount.suggestContinueAsNew": "50"})
+    for number, (fault, cases) in enumerate(STUMBLES):  # what the simulated cloud does not do by itself
+        os.environ["NEBU_FAULTS"] = json.dumps({"rules": [fault.rule]})
+        await _record(folder / str(number), cases, names)
+        del os.environ["NEBU_FAULTS"]
+
+
+async def _record(
+    folder: Path, kinds: Mapping[str, Sequence[Case]], names: Sequence[str], **dynamic_config: str
+) -> None:
+    wanted = [(kind, case) for kind, cases in kinds.items() for case in cases if not names or case.__name__ in names]
+    if not wanted:
+        return
+    folder.mkdir()
     settings = Settings(data_dir=folder, temporal_port=0, ui_port=0, redis_port=0)
-    async with Engine(settings) as engine, nebula(engine.temporal_address, folder) as run:
-        for kind, cases in CASES.items():
-            for case in cases:
-                workflow_id, _, run_id = (await case(run)).partition("@")
-                history = await run.client.get_workflow_handle(workflow_id, run_id=run_id or None).fetch_history()
-                target = HISTORIES / kind / f"{case.__name__}-{__version__}.json"
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_text(portable(history.to_json()))
-                sys.stdout.write(f"{target.relative_to(HISTORIES.parent.parent)}: {len(history.events)} events\n")
+    async with Engine(settings, dynamic_config) as engine, nebula(engine.temporal_address, folder) as run:
+        for kind, case in wanted:
+            await _save(run, kind, case)
+
+
+async def _save(run: Nebula, kind: str, case: Case) -> None:
+    workflow_id, _, run_id = (await case(run)).partition("@")
+    history = await run.client.get_workflow_handle(workflow_id, run_id=run_id or None).fetch_history()
+    target = HISTORIES / kind / f"{case.__name__}-{__version__}.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(portable(history.to_json()))
+    sys.stdout.write(f"{target.relative_to(HISTORIES.parent.parent)}: {len(history.events)} events\n")
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
-        asyncio.run(record(Path(scratch)))
+        asyncio.run(record(Path(scratch), *sys.argv[1:]))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,7 +31,6 @@ from activities.webhook import Webhook
 from nebulous import __version__, ids, metrics
 from nebulous.seal import secret_key
 from nebulous.settings import Settings
-from worker.faults import FaultInjector
 from worker.hosting import Hosted, install_id, platforms_to_host
 from worker.sessions import SessionRelay
 from workflows.containers import ContainerWorkflow
@@ -81,6 +81,10 @@ class Parts:
 
     def interceptors(self) -> list[Interceptor]:
         """The fault injector, when a test or a drill asks for it."""
+        if "NEBU_FAULTS" not in os.environ:  # only tests set it: elsewhere there is no injector to switch on
+            return []
+        from worker.faults import FaultInjector
+
         injector = FaultInjector.from_environment()
         return [injector] if injector else []
 

@@ -32,6 +32,7 @@ class NextLife(Record):
 
     spec: dict[str, Any]
     metadata: dict[str, Any]
+    asked_at: int = 0  # the resource_version that shows readers that it was asked for
 
 
 class EntityState(Record):
@@ -44,6 +45,7 @@ class EntityState(Record):
     deleting: bool = False
     next: NextLife | None = None
     lives: list[str] = []
+    asked_at: int = 0  # the resource_version of the life before, since which this one was asked for
     applied: list[str] = []  # requests that changed this life in place
     requests: dict[str, str] = {}  # of each of these lives and changes that came with a key, the digest of the body
     events: list[Event] = []
@@ -286,7 +288,7 @@ class Entity(Generic[S]):
         metadata = {**life.metadata, "created_at": now, "updated_at": now}
         metadata |= {"resource_version": version, "spec_version": version}
         fresh = {"spec": life.spec, "metadata": metadata, "install": self.state.install}
-        fresh |= {"lives": self.state.lives, "requests": self.state.requests}
+        fresh |= {"lives": self.state.lives, "requests": self.state.requests, "asked_at": life.asked_at}
         shown = self.shown_spec(life.spec)
         memo = {"metadata": metadata, "spec": shown, "status": {"status": "defined"}, "rentals": {}}
         workflow.continue_as_new(fresh, memo=memo)
@@ -380,16 +382,6 @@ class Entity(Generic[S]):
     def addressed(self, request: Mapping[str, Any]) -> bool:
         """True when a message means this life: it names its id, or none."""
         return request.get("id") in (None, "", self.state.metadata.id)
-
-    @workflow.signal(name="delete", description="Delete this resource; ends in proof that nothing of it is left.")
-    def on_delete(self, request: dict[str, Any]) -> None:
-        """Want it gone. Idempotent; a message for another life is ignored."""
-        coming = self.state.next
-        if coming and (self.addressed(request) or request.get("id") == coming.metadata.get("id")):
-            self.state.next = None
-            self.record("NextLifeDropped", "the life that was to follow is not wanted any more")
-        if self.addressed(request):
-            self.want_deleted("DeleteRequested", "deletion requested")
 
     @workflow.query(name="history", description="The last events, oldest first.")
     def on_history(self) -> dict[str, Any]:

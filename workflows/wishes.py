@@ -91,8 +91,7 @@ class Resource(Entity[S]):
                 return _decided("conflict", mine, "another life is about to begin under this name")
             return _decided("next", str(coming.metadata.get("id")))
         if self.state.deleting or self.over():
-            self.state.next = NextLife(spec=spec, metadata=metadata)
-            self.record("NextLife", f"a new life {life} begins under this name")
+            self.follow_with(NextLife(spec=spec, metadata=metadata))
             return _decided("new" if self.final() and not self.rentals() else "next", life)
         known = self.state.metadata
         other = unlike(self.model, Wanted(self.state.spec, known.labels, known.owner_ref), asked)
@@ -183,12 +182,37 @@ class Resource(Entity[S]):
     def _replace(self, wish: Apply, decision: Decision) -> None:
         """Let the new life follow; whatever this one has rented is proven gone first."""
         metadata = {**self._metadata({}, {}), **wish.metadata, "id": decision.id, "deleted_at": None}
-        self.state.next = NextLife(spec=wish.spec, metadata=metadata)
-        why = f": {_listed(decision.changes)}" if decision.changes else ""
-        self.record("NextLife", f"a new life {decision.id} begins under this name{why}")
-        if self.state.deleting:
-            self.publish(asked=True)
+        self.follow_with(
+            NextLife(spec=wish.spec, metadata=metadata), f": {_listed(decision.changes)}" if decision.changes else ""
+        )
         self.want_deleted("Replaced", "it makes way for the next life")
+
+    def follow_with(self, life: NextLife, why: str = "") -> None:
+        """Let another life follow this one, and show readers that it was asked for."""
+        self.state.next = life
+        self.record("NextLife", f"a new life {life.metadata.get('id')} begins under this name{why}")
+        self.publish(asked=True)
+        life.asked_at = int(self.state.metadata.resource_version)
+
+    # --- delete ---------------------------------------------------------------------------------------
+
+    @workflow.signal(name="delete", description="Delete this resource; ends in proof that nothing of it is left.")
+    def on_delete(self, request: dict[str, Any]) -> None:
+        """Want it gone. Idempotent; a message for another life is ignored.
+
+        A `version` (resource_version) says what its sender had seen. Whoever saw one life while the next was asked
+        for already means the name: both, also when the next has begun meanwhile. Whoever had not means the one life.
+        """
+        state, coming, life = self.state, self.state.next, request.get("id")
+        version = str(request.get("version") or "")
+        seen = int(version) if version.isdecimal() else None
+        mine = self.addressed(request)
+        if coming and (life == coming.metadata.get("id") or (mine and (seen is None or seen >= coming.asked_at))):
+            state.next = None
+            self.record("NextLifeDropped", "the life that was to follow is not wanted any more")
+        before = life in state.lives and seen is not None and seen >= state.asked_at > 0
+        if mine or before:
+            self.want_deleted("DeleteRequested", "deletion requested")
 
 
 def wanted(spec: dict[str, Any], metadata: dict[str, Any]) -> Wanted:

@@ -365,3 +365,33 @@ async def test_a_secret_takes_a_new_value_in_place_and_equal_values_are_told_by_
     after = await secret.row()
     assert (after.spec["digest"], after.metadata.id) == ("e", before.metadata.id)
     assert "second" not in str(after)
+
+
+async def test_a_delete_means_the_lives_that_its_sender_could_know_of(nebula: Nebula) -> None:
+    life = await nebula.create(labels=LONG_RUN)
+    await life.until("running")
+    first = (await life.row()).metadata
+    await send(life, await wish(life, image="second"), replace=True)
+    going = (await life.row()).metadata
+    assert going.id == first.id, "the first is on its way out"
+
+    async def is_second() -> bool:
+        return (await life.row()).spec["image"] == "second"
+
+    late = {"id": first.id, "version": first.resource_version}
+    await life.signal("delete", **late)  # sent before the second was asked for, or twice: it means the first alone
+    await eventually(is_second)
+    await life.signal("delete", **late)
+    await life.until("running")
+    assert "DeleteRequested" not in await life.reasons()
+    await life.signal("delete", id=first.id, version=going.resource_version)  # it saw that another was to follow
+    await life.gone()
+
+
+async def test_a_delete_with_the_next_life_in_sight_takes_that_too(nebula: Nebula) -> None:
+    life = await nebula.create(labels={**LONG_RUN, **sim_labels(delete_takes="500ms")})
+    await life.until("running")
+    await send(life, await wish(life, image="second"), replace=True)
+    seen = (await life.row()).metadata
+    await life.signal("delete", id=seen.id, version=seen.resource_version)
+    await life.gone()
