@@ -244,30 +244,31 @@ STUMBLES: Sequence[tuple[Fault, Mapping[str, Sequence[Case]]]] = (
 
 async def continued_ends(run: Nebula) -> str:
     """A run that ended because its history was long."""
-    first, _ = await _long_life(run)
-    return first
+    life, first, _ = await _long_life(run)
+    return f"{life.id}@{first}"
 
 
 async def continued_begins(run: Nebula) -> str:
-    """A run that began in the middle of a life, to its end."""
-    _, life = await _long_life(run)
+    """A run that began in the middle of a life; it may be continued again before the end."""
+    life, _, second = await _long_life(run)
     await _deleted(life)
-    return life.id
+    return f"{life.id}@{second}"
 
 
-async def _long_life(run: Nebula) -> tuple[str, Resource]:
+async def _long_life(run: Nebula) -> tuple[Resource, str, str]:
+    """A life, and the ids of its first two runs."""
     life = await run.create(labels=sim_labels(boot="0s"))
     await life.until("running")
     first = (await life.client.get_workflow_handle(life.id).describe()).run_id
 
-    async def another_run() -> bool:
+    async def another_run() -> str | None:
         await life.signal("restart")
         description = await life.client.get_workflow_handle(life.id).describe()
-        return description.run_id != first
+        return description.run_id if description.run_id != first else None
 
-    await eventually(another_run)
+    second = await eventually(another_run)
     await life.until("running")
-    return f"{life.id}@{first}", life
+    return life, first, second
 
 
 async def platform_continued(run: Nebula) -> str:
