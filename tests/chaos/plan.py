@@ -137,14 +137,14 @@ def plan(seed: int, lives: int, platforms: tuple[Repertoire, ...] = (SIM, DOCKER
 
 
 def _blows(rng: random.Random, length_s: float) -> list[Blow]:
-    """Every victim is killed in turn, at random moments; each is frozen now and then, too."""
+    """Every victim is killed in turn, at random moments; later some are frozen instead."""
     blows: list[Blow] = []
     at_s, order = 3.0 + rng.random() * 3, list(VICTIMS)
     while at_s < length_s:
         if len(blows) % len(order) == 0:
             rng.shuffle(order)
         victim = order[len(blows) % len(order)]
-        frozen = FREEZE_S[victim] if len(blows) >= len(order) and rng.random() < 0.2 else 0.0
+        frozen = FREEZE_S[victim] if len(blows) >= 2 * len(order) and rng.random() < 0.4 else 0.0
         blows.append(Blow(round(at_s, 2), victim, frozen))
         at_s += frozen + KILL_EVERY_S * (0.5 + rng.random())
     return blows

@@ -31,7 +31,7 @@ def test_every_plan_has_what_a_campaign_is_for(seed: int) -> None:
 
 
 def test_every_story_and_script_comes_up_and_every_boundary_can_kill() -> None:
-    made = [plan(seed, LIVES) for seed in range(12)]
+    made = [plan(seed, LIVES) for seed in range(40)]
     actors = [actor for each in made for actor in each.actors]
     played = {(actor.platform, step.script.name) for actor in actors for step in actor.steps if step.script}
     written = [(on.platform, script) for on in (SIM, DOCKER) for script in (*on.ending, *on.endless, on.restless)]
