@@ -188,10 +188,9 @@ class Store:
         Raises:
             NotFound: It is gone.
         """
+        request = {"id": life, "version": version} if version else {"id": life}
         with translated(named(address)):
-            await self.client.get_workflow_handle(str(address)).signal(
-                word, {"id": life, "version": version}, rpc_timeout=temporal.RPC_TIMEOUT
-            )
+            await self.client.get_workflow_handle(str(address)).signal(word, request, rpc_timeout=temporal.RPC_TIMEOUT)
         self.lists.wrote(address.organization)
 
     async def create(self, new: New, resource_version: str | None = None) -> Created:
