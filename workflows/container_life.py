@@ -231,10 +231,11 @@ class ContainerLife(Resource[ContainerState]):
         return self.state.seen is not None and self.state.seen.state != "exited"
 
     def leave_unstarted(self) -> str:
-        """The user changed their mind before the command ran."""
+        """The user changed their mind while no command ran: not yet, or not any more."""
         if self.state.instance:
             return "stopping"
-        return self.finish(Ending(status=Status.STOPPED, reason="StoppedByUser", message="before it ran"))
+        when = "while another machine was looked for" if self.state.status.started_at else "before it ran"
+        return self.finish(Ending(status=Status.STOPPED, reason="StoppedByUser", message=when))
 
     def refuse(self, problem: str) -> str:
         """It can never work: `problem` is "Type: message"."""

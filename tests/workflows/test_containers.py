@@ -118,6 +118,23 @@ async def test_a_vanished_instance_is_proven_gone_and_replaced(nebula: Nebula) -
     await eventually(recovered)
 
 
+async def test_one_that_is_stopped_between_two_machines_is_not_said_to_have_never_run(nebula: Nebula) -> None:
+    life = await nebula.create(labels=sim_labels(boot="0s", fail="OK,OutOfCapacity*99"))
+    await life.until("running")
+    (instance,) = await nebula.owned()
+    await life.signal("observe", key=instance.key, instance_id=instance.id, state="preempted")
+    assert (await life.until("pending"))["recoveries"] == 1
+    await life.signal("stop")
+    assert (await life.until("stopped"))["message"] == "while another machine was looked for"
+
+
+async def test_one_that_is_stopped_before_its_first_machine_says_so(nebula: Nebula) -> None:
+    life = await nebula.create(labels=sim_labels(fail="OutOfCapacity*99"))
+    await life.until("pending")
+    await life.signal("stop")
+    assert (await life.until("stopped"))["message"] == "before it ran"
+
+
 async def test_a_command_that_runs_too_long_is_stopped_with_reason_timed_out(nebula: Nebula) -> None:
     life = await nebula.create(labels=sim_labels(boot="0s"), timeout="500ms", stop_grace="1s")
     status = await life.until("failed")
