@@ -91,7 +91,7 @@ def test_ctrl_c_with_rm_stops_the_command_and_leaves_nothing(server: Server, tmp
 
 
 def test_ctrl_c_leaves_the_command_which_top_then_measures_until_it_ends(server: Server) -> None:
-    busy = "echo here; while :; do :; done"
+    busy = "echo here; exec timeout 120 sh -c 'while :; do :; done'"  # no test that fails leaves it for ever
     running = started(server, "run", "--name", "busy", "--platform", "local", "--cmd", busy)
     assert running.stdout
     assert running.stdout.readline() == "here\n"
