@@ -15,7 +15,14 @@ from typing import Any
 
 from redis.asyncio import Redis
 from temporalio.client import Client
-from temporalio.worker import Interceptor, UnsandboxedWorkflowRunner, Worker, WorkflowRunner
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.worker import (
+    Interceptor,
+    UnsandboxedWorkflowRunner,
+    Worker,
+    WorkerDeploymentConfig,
+    WorkflowRunner,
+)
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.archive import Archive
@@ -88,6 +95,19 @@ class Parts:
         injector = FaultInjector.from_environment()
         return [injector] if injector else []
 
+    def version(self) -> dict[str, Any]:
+        """How this build of the workflows is told from others.
+
+        Only workflows are versioned. An activity is one call to a platform whose request is plain data that older
+        and newer builds understand, so any worker of the platform may make it.
+        """
+        name = self.settings.deployment
+        if not name:
+            return {"build_id": BUILD_ID}
+        version = WorkerDeploymentVersion(name, self.settings.deployment_build or __version__)
+        pinned = VersioningBehavior.PINNED
+        return {"deployment_config": WorkerDeploymentConfig(version, True, pinned)}
+
     def control_worker(self) -> Worker:
         """Workflows, and the activities that touch only Temporal."""
         resources, offers = ResourceActivities(self.client), OfferActivities(self.client)
@@ -95,7 +115,7 @@ class Parts:
         return Worker(
             self.client,
             task_queue=ids.TASK_QUEUE,
-            build_id=BUILD_ID,
+            **self.version(),
             workflows=WORKFLOWS,
             activities=[resources.delete_owned, offers.choose_platforms, notices.notify],
             workflow_runner=workflow_runner(self.strict_sandbox),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from temporalio import workflow
+from temporalio.common import VersioningBehavior
 
 
-@workflow.defn(name="Install")
+@workflow.defn(name="Install", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
 class InstallWorkflow:
     """Holds the install id in its memo, for ever; started once, by whichever worker process comes first."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from temporalio import workflow
+from temporalio.common import VersioningBehavior
 from temporalio.exceptions import ActivityError
 
 from activities.pace import Pace
@@ -14,7 +15,7 @@ from nebulous.ids import platform_queue
 PAUSE_AFTER_ERROR = timedelta(seconds=5)
 
 
-@workflow.defn(name="PlatformSweep")
+@workflow.defn(name="PlatformSweep", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
 class PlatformSweepWorkflow:
     """Watches one platform account through one long activity, taken up again whenever it ends."""
 
