@@ -117,6 +117,10 @@ async def test_the_codec_endpoint_gives_it_back_and_takes_it_again(
         break
     metadata = {name: base64.b64encode(value).decode() for name, value in sent.metadata.items()}
     asked = {"payloads": [{"metadata": metadata, "data": base64.b64encode(sent.data).decode()}]}
+    gives_it_back(http, asked)
+
+
+def gives_it_back(http: httpx.Client, asked: dict[str, Any]) -> None:
     shown = http.post("/codec/decode", json=asked, headers={"X-Namespace": "default"})
     assert shown.status_code == 200, shown.text
     [payload] = shown.json()["payloads"]

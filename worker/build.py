@@ -45,6 +45,11 @@ from workflows.installs import InstallWorkflow
 from workflows.platforms import PlatformWorkflow
 from workflows.secrets import SecretWorkflow
 from workflows.sweeps import PlatformSweepWorkflow
+from workflows.versioned import (
+    VersionedInstallWorkflow,
+    VersionedPlatformSweepWorkflow,
+    VersionedPlatformWorkflow,
+)
 
 WORKFLOWS: Sequence[type] = (
     ContainerWorkflow,
@@ -52,6 +57,15 @@ WORKFLOWS: Sequence[type] = (
     PlatformWorkflow,
     PlatformSweepWorkflow,
     InstallWorkflow,
+)
+
+#: The same with worker versioning on.
+VERSIONED: Sequence[type] = (
+    ContainerWorkflow,
+    SecretWorkflow,
+    VersionedPlatformWorkflow,
+    VersionedPlatformSweepWorkflow,
+    VersionedInstallWorkflow,
 )
 
 #: A killed worker's sticky queue holds back decisions this long (research: the default of 10 s is felt).
@@ -116,7 +130,7 @@ class Parts:
             self.client,
             task_queue=ids.TASK_QUEUE,
             **self.version(),
-            workflows=WORKFLOWS,
+            workflows=VERSIONED if self.settings.deployment else WORKFLOWS,
             activities=[resources.delete_owned, offers.choose_platforms, notices.notify],
             workflow_runner=workflow_runner(self.strict_sandbox),
             max_cached_workflows=CACHED_WORKFLOWS,

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import VersioningBehavior
 
 
-@workflow.defn(name="Install", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
+@workflow.defn(name="Install")
 class InstallWorkflow:
     """Holds the install id in its memo, for ever; started once, by whichever worker process comes first."""
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import VersioningBehavior
 
 from nebulous import temporal
 from nebulous.ids import Address
@@ -14,7 +13,7 @@ from nebulous.models.platforms import PlatformReport
 from workflows.entity import stamp
 
 
-@workflow.defn(name="Platform", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
+@workflow.defn(name="Platform")
 class PlatformWorkflow:
     """Shows one platform account: what it can do, why it cannot, when it was swept."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import VersioningBehavior
 from temporalio.exceptions import ActivityError
 
 from activities.pace import Pace
@@ -15,7 +14,7 @@ from nebulous.ids import platform_queue
 PAUSE_AFTER_ERROR = timedelta(seconds=5)
 
 
-@workflow.defn(name="PlatformSweep", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
+@workflow.defn(name="PlatformSweep")
 class PlatformSweepWorkflow:
     """Watches one platform account through one long activity, taken up again whenever it ends."""
 

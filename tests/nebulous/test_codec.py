@@ -72,5 +72,5 @@ def test_a_secret_setting_may_stand_in_a_file(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(ValueError, match=r"NEBU_ENCRYPTION_KEY_FILE: .* is empty"):
         Settings()
     file.unlink()
-    with pytest.raises(ValueError, match="NEBU_ENCRYPTION_KEY_FILE cannot be read: .*No such file"):
+    with pytest.raises(ValueError, match=r"NEBU_ENCRYPTION_KEY_FILE cannot be read: .*No such file"):
         Settings()

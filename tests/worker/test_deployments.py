@@ -68,6 +68,13 @@ async def test_a_life_stays_on_its_build_until_it_continues_as_new_and_new_ones_
                 await eventually(moved, what="the first life is on build two")
                 await first.until("running")
                 assert (await first.row()).rentals  # with what it had rented
+                platform = Resource(old.client, old.client.get_workflow_handle(f"platform/{old.platform.account}"))
+                await platform.handle.signal("report", {"detail": "seen by the current build"})
+
+                async def taken_over() -> bool:
+                    return await build_of(platform) == "two"
+
+                await eventually(taken_over, what="what serves the install is on the current build")
                 for life in (first, second):
                     await life.signal("delete")
                     await life.gone()
