@@ -101,6 +101,22 @@ async def connect(
     return await Client.connect(**{**config, **options}, data_converter=converter, lazy=lazy)
 
 
+def refusal(error: BaseException) -> tuple[str, str] | None:
+    """Why Temporal will never let us in as we are, and what to do; None when it may, later.
+
+    The SDK says all of it with a RuntimeError, in words.
+    """
+    words = str(error)
+    if "InvalidCertificate" in words:
+        why = words.partition("InvalidCertificate(")[2].partition(")")[0]
+        return f"the server's certificate is not trusted ({why})", (
+            "name the authority that signed it: TEMPORAL_TLS_SERVER_CA_CERT_PATH; and check the host's name"
+        )
+    if any(word in words for word in ("Unauthenticated", "PermissionDenied", "does not have permission")):
+        return "the server refuses the API key", "check TEMPORAL_API_KEY, and that it is for NEBU_TEMPORAL_NAMESPACE"
+    return None
+
+
 def leave(code: int) -> NoReturn:
     """End a process that used Temporal, without the interpreter's own end: the SDK's threads outlive it, and crash.
 

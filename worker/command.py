@@ -100,8 +100,13 @@ async def _connect(settings: Settings, runtime: Runtime | None) -> Client | None
                 settings.temporal_address, settings.temporal_namespace, settings=settings, runtime=runtime
             )
         except RuntimeError as error:
-            if time.monotonic() > end:
-                typer.echo(f"Temporal does not answer: {error}", err=True)
-                typer.echo("set NEBU_TEMPORAL_ADDRESS to a server that runs, or use `nebu serve`", err=True)
+            final = temporal.refusal(error)
+            if final or time.monotonic() > end:
+                why, hint = final or (
+                    str(error),
+                    "set NEBU_TEMPORAL_ADDRESS to a server that runs, or use `nebu serve`",
+                )
+                typer.echo(f"Temporal does not answer: {why}", err=True)
+                typer.echo(hint, err=True)
                 return None
             await asyncio.sleep(0.1)
