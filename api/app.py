@@ -15,6 +15,7 @@ from temporalio.client import Client
 from api import (
     accelerators,
     applies,
+    codec,
     containers,
     execs,
     files,
@@ -47,6 +48,7 @@ def create_app(settings: Settings, client: Client | None = None, redis: Redis | 
             connected = client or await temporal.connect(
                 settings.temporal_address,
                 settings.temporal_namespace,
+                settings=settings,
                 lazy=True,
                 runtime=metrics.runtime(settings.api_metrics, "NEBU_API_METRICS"),
             )
@@ -71,7 +73,9 @@ def create_app(settings: Settings, client: Client | None = None, redis: Redis | 
     )
     problems.install(app)
     app.add_middleware(Metered)
+    codec.let_in(app, settings.ui_origin)
     app.include_router(health.router())
+    app.include_router(codec.router(settings))
     for module in (users, platforms, accelerators, offers, logs, execs, files, stats):
         app.include_router(module.router())
     app.include_router(watch.router(SURFACES))

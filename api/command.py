@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from api.app import create_app
 from api.patience import BoundedProtocol
 from api.services import Services
-from nebulous import seal, temporal, tokens
+from nebulous import codec, seal, temporal, tokens
 from nebulous.errors import NebulousError, Rejected, Unavailable
 from nebulous.settings import Settings
 
@@ -75,6 +75,7 @@ def _settings(given: dict[str, Any]) -> Settings:
         settings = Settings(**{key: value for key, value in given.items() if value is not None})
         tokens.signing_key(settings)
         seal.secret_key(settings)
+        codec.encryption_keys(settings)
     except (ValueError, OSError) as error:  # pydantic's ValidationError is a ValueError
         raise Rejected(f"the settings cannot be used: {error}", "see docs/settings.md") from error
     return settings

@@ -13,6 +13,7 @@ from temporalio.service import RPCError
 from api.auth import Operator
 from api.services import Services, Uses
 from nebulous import __version__
+from nebulous import temporal as engine
 from nebulous.errors import Unavailable
 from nebulous.models.resources import Row
 
@@ -55,7 +56,7 @@ async def _temporal(uses: Services) -> str:
     try:
         serving = await uses.store.client.service_client.check_health(timeout=CHECK_TIMEOUT)
     except (RPCError, RuntimeError) as error:  # RuntimeError: a lazy client that cannot connect
-        return f"does not answer: {error}"[:200]
+        return f"does not answer: {'; '.join(engine.refusal(error) or (str(error),))}"[:200]
     return OK if serving else "is not serving"
 
 

@@ -4,6 +4,7 @@
     ├── Unavailable            try the same again later (Temporal retries)
     │   ├── RateLimited        … after `retry_after` seconds
     │   ├── NotReady           … the thing is on its way
+    │   ├── KeyMissing         … once its process has the key that Temporal's payloads were encrypted with
     │   └── Unreachable        … once the server can be reached: start it, or check its address
     ├── OutOfCapacity          try the next offer
     ├── QuotaExceeded          leave `scope` alone for a while, and say which quota
@@ -66,6 +67,10 @@ class RateLimited(Unavailable):
 
 class NotReady(Unavailable):
     """What was asked for is on its way; ask again in `retry_after` seconds."""
+
+
+class KeyMissing(Unavailable):
+    """What Temporal holds cannot be read with the keys that this process has."""
 
 
 class Unreachable(Unavailable):
@@ -143,6 +148,7 @@ BY_TYPE: dict[str, type[NebulousError]] = {
         Unavailable,
         RateLimited,
         NotReady,
+        KeyMissing,
         Unreachable,
         OutOfCapacity,
         QuotaExceeded,

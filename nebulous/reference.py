@@ -79,7 +79,9 @@ SETTINGS_HEAD = """\
 Generated from `nebulous/settings.py` by `python -m nebulous.reference docs`; do not edit.
 
 Each setting is an environment variable, or a key of `nebulous.yaml` in the folder where the server starts (the name
-without `NEBU_`, lower case). The variable wins. Lists and objects are JSON in a variable.
+without `NEBU_`, lower case). The variable wins. Lists and objects are JSON in a variable. What is secret may stand in a
+file instead: `NEBU_SIGNING_KEY_FILE`, `NEBU_SECRET_KEY_FILE`, `NEBU_ENCRYPTION_KEY_FILE` and `NEBU_REDIS_URL_FILE` each
+name one.
 """
 
 METRICS_HEAD = """\

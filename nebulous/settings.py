@@ -5,11 +5,13 @@ Every field says its unit and its reason; `docs/settings.md` is generated from t
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -18,6 +20,10 @@ from pydantic_settings import (
 )
 
 CLOUDS = ("runpod", "ec2", "gce")
+
+
+#: `NEBU_SIGNING_KEY_FILE` and so on: these may stand in a file of their own, as Docker and Kubernetes hand out secrets.
+BY_FILE = ("signing_key", "secret_key", "encryption_key", "redis_url")
 
 
 class SimOffer(BaseModel):
@@ -40,6 +46,31 @@ class SimSettings(BaseModel):
     latency_s: float = Field(default=0.0, ge=0, description="seconds before each of its answers")
     error_rate: float = Field(default=0.0, ge=0, le=1, description="share of calls that are answered with an error")
     boot_s: float = Field(default=0.5, ge=0, description="seconds from rental to ready, unless a label says otherwise")
+
+
+class FileSource(PydanticBaseSettingsSource):
+    """Settings that stand in files: `NEBU_X_FILE` names the file."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str | None, str, bool]:
+        """The content of the file that the environment names for this setting."""
+        variable = f"NEBU_{field_name.upper()}"
+        path = os.environ.get(f"{variable}_FILE")
+        if not path or field_name not in BY_FILE:
+            return None, field_name, False
+        if os.environ.get(variable):
+            raise ValueError(f"both {variable} and {variable}_FILE are set: unset one of them")
+        try:
+            content = Path(path).read_text().strip()
+        except OSError as error:
+            raise ValueError(f"{variable}_FILE cannot be read: {error}") from error
+        if not content:
+            raise ValueError(f"{variable}_FILE: {path!r} is empty")
+        return content, field_name, False
+
+    def __call__(self) -> dict[str, str]:
+        """All that are given so."""
+        found = {name: self.get_field_value(self.settings_cls.model_fields[name], name)[0] for name in BY_FILE}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 class Settings(BaseSettings):
@@ -96,6 +127,22 @@ class Settings(BaseSettings):
     secret_key: str | None = Field(
         default=None, description="base64 of 32 bytes that encrypt secrets; default: DATA_DIR/keys/secrets"
     )
+    encryption_key: str | None = Field(
+        default=None,
+        description="base64 of 32 bytes that encrypt what Temporal holds; several, with commas: the first encrypts, "
+        "all decrypt; default: it holds clear text",
+    )
+    ui_origin: str | None = Field(
+        default=None,
+        description="origin of the Temporal UI, such as http://localhost:8080, whose pages may use /codec; "
+        "default: none",
+    )
+    deployment: str | None = Field(
+        default=None,
+        description="name of the worker deployment; lives stay on the build that began them: docs/upgrading.md; "
+        "default: no versioning",
+    )
+    deployment_build: str | None = Field(default=None, description="this build in it; default: the version installed")
     orphan_grace_s: float = Field(
         default=90.0, gt=0, description="seconds between the two sightings before an orphan is destroyed"
     )
@@ -120,7 +167,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments win over the environment, and that over the file."""
-        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, FileSource(settings_cls), YamlConfigSettingsSource(settings_cls)
 
     @cached_property
     def data(self) -> Path:

@@ -17,15 +17,19 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from pydantic import ValidationError
 from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.failure.v1 import Failure
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription
 from temporalio.common import SearchAttributeKey, SearchAttributePair, SearchAttributeUpdate, TypedSearchAttributes
-from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DataConverter
 from temporalio.envconfig import ClientConfig
+from temporalio.exceptions import FailureError
 from temporalio.service import RPCError, RPCStatusCode
 
+from nebulous import codec
 from nebulous.ids import Address
 from nebulous.models.resources import Row
+from nebulous.settings import Settings
 
 if TYPE_CHECKING:
     from nebulous.starters import ContainerHandle as ContainerHandle
@@ -72,14 +76,18 @@ async def connect(
     address: str | None = None,
     namespace: str | None = None,
     *,
+    settings: Settings | None = None,
     lazy: bool = False,
     **options: Any,  # noqa: ANN401
 ) -> Client:
     """Connect as every part of Nebulous does: its data converter, and TLS or API key from `temporalio.envconfig`.
 
+    Payloads are encrypted when the settings have a key for it, those of programs that only use this module too.
+
     Args:
         address: host:port; default `TEMPORAL_ADDRESS` or the profile in `temporal.toml`, else localhost:7233.
         namespace: Temporal namespace; default likewise.
+        settings: Where the keys of payloads are; default: the environment and `nebulous.yaml`.
         lazy: Connect on first use, so that a server can start before Temporal does.
         options: Handed to `Client.connect`.
     """
@@ -89,7 +97,24 @@ async def connect(
     if namespace:
         config["namespace"] = namespace
     config.setdefault("target_host", "localhost:7233")
-    return await Client.connect(**{**config, **options}, data_converter=pydantic_data_converter, lazy=lazy)
+    converter = codec.data_converter(settings or Settings())
+    return await Client.connect(**{**config, **options}, data_converter=converter, lazy=lazy)
+
+
+def refusal(error: BaseException) -> tuple[str, str] | None:
+    """Why Temporal will never let us in as we are, and what to do; None when it may, later.
+
+    The SDK says all of it with a RuntimeError, in words.
+    """
+    words = str(error)
+    if "InvalidCertificate" in words:
+        why = words.partition("InvalidCertificate(")[2].partition(")")[0]
+        return f"the server's certificate is not trusted ({why})", (
+            "name the authority that signed it: TEMPORAL_TLS_SERVER_CA_CERT_PATH; and check the host's name"
+        )
+    if any(word in words for word in ("Unauthenticated", "PermissionDenied", "does not have permission")):
+        return "the server refuses the API key", "check TEMPORAL_API_KEY, and that it is for NEBU_TEMPORAL_NAMESPACE"
+    return None
 
 
 def leave(code: int) -> NoReturn:
@@ -159,13 +184,21 @@ async def progress(execution: WorkflowExecutionDescription) -> str:
         if pending.activity_type.name != "prepare":
             continue
         if pending.HasField("last_failure"):
-            return f"trying again: {pending.last_failure.message}"
+            return f"trying again: {await _said(execution.data_converter, pending.last_failure)}"
         if pending.HasField("heartbeat_details"):
             payloads = list(pending.heartbeat_details.payloads)
             said: list[Any] = await execution.data_converter.decode(payloads)
             if said and isinstance(said[0], str) and said[0]:
                 return said[0]
     return ""
+
+
+async def _said(converter: DataConverter, failure: Failure) -> str:
+    """The message of a failure, which may be encrypted."""
+    readable = Failure()
+    readable.CopyFrom(failure)  # decoding changes it
+    error = await converter.decode_failure(readable)
+    return error.message if isinstance(error, FailureError) else str(error)
 
 
 def quote(value: str) -> str:

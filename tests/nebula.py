@@ -138,7 +138,7 @@ async def nebula(
     """Run a worker with a simulated cloud of its own (and other platforms) against a Temporal server."""
     options = {"full_sweep_s": 2.0, "orphan_grace_s": 1.0, **settings}
     configured = Settings(data_dir=data_dir, temporal_address=address, redis_url=redis_url, **options)
-    client = await temporal.connect(address)
+    client = await temporal.connect(address, settings=configured)
     await temporal.register_search_attributes(client)
     sim = SimPlatform("sim", host or ids.new_id(), data_dir, configured.sim)
     redis = sessions.connect(redis_url) if redis_url else None

@@ -75,7 +75,7 @@ class ServedApi:
     @contextlib.asynccontextmanager
     async def _running(self) -> AsyncGenerator[None]:
         settings = self.settings
-        client: Client = await temporal.connect(settings.temporal_address)
+        client: Client = await temporal.connect(settings.temporal_address, settings=settings)
         await temporal.register_search_attributes(client)
         redis = sessions.connect(str(settings.redis_url))
         async with running(settings, client, redis, platforms=[self.platform]):

@@ -15,7 +15,14 @@ from typing import Any
 
 from redis.asyncio import Redis
 from temporalio.client import Client
-from temporalio.worker import Interceptor, UnsandboxedWorkflowRunner, Worker, WorkflowRunner
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.worker import (
+    Interceptor,
+    UnsandboxedWorkflowRunner,
+    Worker,
+    WorkerDeploymentConfig,
+    WorkflowRunner,
+)
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.archive import Archive
@@ -38,6 +45,11 @@ from workflows.installs import InstallWorkflow
 from workflows.platforms import PlatformWorkflow
 from workflows.secrets import SecretWorkflow
 from workflows.sweeps import PlatformSweepWorkflow
+from workflows.versioned import (
+    VersionedInstallWorkflow,
+    VersionedPlatformSweepWorkflow,
+    VersionedPlatformWorkflow,
+)
 
 WORKFLOWS: Sequence[type] = (
     ContainerWorkflow,
@@ -45,6 +57,15 @@ WORKFLOWS: Sequence[type] = (
     PlatformWorkflow,
     PlatformSweepWorkflow,
     InstallWorkflow,
+)
+
+#: The same with worker versioning on.
+VERSIONED: Sequence[type] = (
+    ContainerWorkflow,
+    SecretWorkflow,
+    VersionedPlatformWorkflow,
+    VersionedPlatformSweepWorkflow,
+    VersionedInstallWorkflow,
 )
 
 #: A killed worker's sticky queue holds back decisions this long (research: the default of 10 s is felt).
@@ -88,6 +109,19 @@ class Parts:
         injector = FaultInjector.from_environment()
         return [injector] if injector else []
 
+    def version(self) -> dict[str, Any]:
+        """How this build of the workflows is told from others.
+
+        Only workflows are versioned. An activity is one call to a platform whose request is plain data that older
+        and newer builds understand, so any worker of the platform may make it.
+        """
+        name = self.settings.deployment
+        if not name:
+            return {"build_id": BUILD_ID}
+        version = WorkerDeploymentVersion(name, self.settings.deployment_build or __version__)
+        pinned = VersioningBehavior.PINNED
+        return {"deployment_config": WorkerDeploymentConfig(version, True, pinned)}
+
     def control_worker(self) -> Worker:
         """Workflows, and the activities that touch only Temporal."""
         resources, offers = ResourceActivities(self.client), OfferActivities(self.client)
@@ -95,8 +129,8 @@ class Parts:
         return Worker(
             self.client,
             task_queue=ids.TASK_QUEUE,
-            build_id=BUILD_ID,
-            workflows=WORKFLOWS,
+            **self.version(),
+            workflows=VERSIONED if self.settings.deployment else WORKFLOWS,
             activities=[resources.delete_owned, offers.choose_platforms, notices.notify],
             workflow_runner=workflow_runner(self.strict_sandbox),
             max_cached_workflows=CACHED_WORKFLOWS,

@@ -191,7 +191,7 @@ class Engine:
     async def _connect(self) -> Client:
         from nebulous import temporal
 
-        return await temporal.connect(self.temporal_address, self._settings.temporal_namespace)
+        return await temporal.connect(self.temporal_address, self._settings.temporal_namespace, settings=self._settings)
 
     async def _ping(self) -> None:
         from redis.asyncio import Redis

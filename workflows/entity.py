@@ -24,6 +24,7 @@ from nebulous.ids import Address
 from nebulous.models.base import InvalidDocument, Record, check
 from nebulous.models.resources import EVENTS_KEPT, LIVES_KEPT, Event, Metadata
 
+NEWEST_BUILD = workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE
 CASCADE_ROUND, CASCADE_PAUSE = timedelta(minutes=10), timedelta(seconds=30)
 
 
@@ -274,13 +275,16 @@ class Entity(Generic[S]):
 
     @staticmethod
     def _full() -> bool:
-        return workflow.info().is_continue_as_new_suggested()
+        info = workflow.info()  # a new build is a reason too: a pinned run would stay on the old one
+        return info.is_continue_as_new_suggested() or info.is_target_worker_deployment_version_changed()
 
     async def continue_when_suggested(self) -> None:
         """Start over with a short history; the only place that may, because the memo must go along (rule 1)."""
         if self._full():
             await workflow.wait_condition(workflow.all_handlers_finished)
-            workflow.continue_as_new(self.state.model_dump(mode="json"), memo=self.view())
+            workflow.continue_as_new(
+                self.state.model_dump(mode="json"), memo=self.view(), initial_versioning_behavior=NEWEST_BUILD
+            )
 
     def _begin_next_life(self, life: NextLife) -> None:
         now = int(workflow.now().timestamp())
@@ -291,7 +295,7 @@ class Entity(Generic[S]):
         fresh |= {"lives": self.state.lives, "requests": self.state.requests, "asked_at": life.asked_at}
         shown = self.shown_spec(life.spec)
         memo = {"metadata": metadata, "spec": shown, "status": {"status": "defined"}, "rentals": {}}
-        workflow.continue_as_new(fresh, memo=memo)
+        workflow.continue_as_new(fresh, memo=memo, initial_versioning_behavior=NEWEST_BUILD)
 
     # --- being read -----------------------------------------------------------------------------------
 

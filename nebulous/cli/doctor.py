@@ -66,8 +66,11 @@ def findings() -> Iterator[Finding]:
         yield Finding(BAD, "token", error.message, error.hint or "log in with `nebu login`")
         return
     yield token(me, lookup.context.token)
-    yield from platforms(lookup)
-    yield from left_behind(lookup)
+    try:
+        yield from platforms(lookup)
+        yield from left_behind(lookup)
+    except NebulousError as error:
+        yield Finding(BAD, "server", error.message, error.hint)
 
 
 def packages() -> Iterator[Finding]:

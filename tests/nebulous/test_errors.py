@@ -38,7 +38,7 @@ def test_every_error_can_be_looked_up_by_the_word_that_crosses_wires():
 
 @pytest.mark.parametrize("word", sorted(BY_TYPE))
 def test_only_what_may_work_later_is_transient(word: str):
-    assert BY_TYPE[word].transient == (word in {"Unavailable", "RateLimited", "NotReady", "Unreachable"})
+    assert BY_TYPE[word].transient == (word in {"Unavailable", "RateLimited", "NotReady", "KeyMissing", "Unreachable"})
 
 
 def test_an_error_shows_its_message_and_keeps_its_hint():
