@@ -47,7 +47,7 @@ PROMISES = {
     "nebu logs hello": "hello from hello, attempt 1, on (docker|local)",
     "nebu create container -f examples/02-fails-and-restarts.yaml --wait": "completed",
     "nebu events flaky": r"(?s)(exit code 1.*){2}exit code 0.*Completed",
-    "nebu get containers web -o wide": r"web .* running .*8000/tcp",
+    "nebu get containers web -o wide": r"(?s)\bweb\b.*\brunning\b.*8000/tcp",
     "nebu describe web": r"(?s)Ready .*Healthy",
     "nebu logs -f counter": "counter has counted to 1",
     "nebu exec counter -- cat count": r"^\d+\r\n$",
