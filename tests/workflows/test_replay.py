@@ -44,7 +44,7 @@ def named(kind: str) -> set[str]:
 def test_a_deletion_in_every_phase_of_a_container_is_saved() -> None:
     phases = set(ContainerWorkflow.steps(ContainerWorkflow.__new__(ContainerWorkflow)))
     missing = {f"deleted_while_{phase}" for phase in phases} - named("Container")
-    assert not missing, "play them in tests/histories_of_trouble.py, then: make histories"
+    assert not missing, "play them in tests/recordings/trouble.py, then: make histories"
 
 
 def test_a_refusal_of_every_class_that_the_simulated_cloud_knows_is_saved() -> None:
