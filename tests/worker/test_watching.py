@@ -87,7 +87,8 @@ def test_a_watch_and_a_wait_survive_kill_9_of_the_api_without_a_gap_or_a_double(
         if not any(row["event"] == "deleted" and row["metadata"]["name"] == name for row in watching.told):
             watching.until(name, "deleted")
     assert watching.end() == 130
-    assert watching.process.stderr.read() == ""
+    away = ["the server is out of reach; trying again\n", "the server is back\n"]
+    assert watching.process.stderr.readlines() in ([], away)  # a short absence is not worth a word
 
     for name in names:
         told = [row for row in watching.told if row["metadata"]["name"] == name]
