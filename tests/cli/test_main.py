@@ -151,7 +151,7 @@ def test_a_defect_shows_no_traceback_unless_asked(nebu, server):
 
 
 def test_a_reader_that_leaves_is_no_error(program, server, double):
-    rows = [double.container(f"c{number}") for number in range(3000)]
+    rows = [double.container(f"c{number:050}") for number in range(3000)]
     server.on("GET", "/v1/containers", {"containers": rows, "cursor": None})
     running = program("get", "containers", "-o", "name")
     running.stdout.readline()
