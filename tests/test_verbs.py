@@ -36,7 +36,7 @@ def started(server: Server, *words: str) -> subprocess.Popen[str]:
 def interrupted(process: subprocess.Popen[str]) -> str:
     """Ctrl-C; returns what it said."""
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=LIMIT_S)
+    _, err = process.communicate(timeout=3 * LIMIT_S)  # a machine that is busy with other tests stops and proves slowly
     assert process.returncode == 130, err
     return err
 
