@@ -66,9 +66,10 @@ def follow_log(
     log.comment = states.heard
     name = f"{place.name}{lookup.options(place.namespace or '')}"
     try:
-        for chunk in log:
-            states.written(chunk, whole)
-            emit_bytes(chunk)
+        with log:  # closed here: what the collector closes later waits for a lock that its own thread may hold
+            for chunk in log:
+                states.written(chunk, whole)
+                emit_bytes(chunk)
     except Unavailable as error:
         at = f" --offset {log.offset}" if log.offset is not None else ""
         raise Unreachable(f"the log broke off: {error.message}", f"go on with: nebu logs -f {name}{at}") from error
