@@ -112,6 +112,11 @@ class RemoteExecution:
         self._connection.close()
         self._open_until.close()
 
+    @property
+    def over(self) -> bool:
+        """True once it takes no more input."""
+        return self._over
+
     def send(self, data: bytes) -> None:
         """Give it input; waits while enough is on its way. What comes after its end is dropped."""
         for at in range(0, len(data), PIECE_BYTES):

@@ -112,6 +112,8 @@ class Execution:
         stdin = self._ends.stdin
         try:
             for piece in [stdin] if isinstance(stdin, bytes) else stdin:
+                if running.over:  # an input may have no end of its own
+                    return
                 running.send(piece)
             running.end_input()
         except Exception as error:  # whatever the caller's iterable raises, for the caller

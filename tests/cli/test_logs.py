@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from datetime import timedelta
 
 import pytest
 
+from nebulous.cli import logs
 from nebulous.cli.logs import follow_log
 from nebulous.cli.lookup import Lookup
-from nebulous.client import Api, Place, Unreachable
+from nebulous.client import Api, LogFollow, Place, Unreachable
+from nebulous.client._sync import api
 from nebulous.contexts import Context
 
 LOGS = "/v1/containers/default/foo/logs"
@@ -44,6 +47,26 @@ def test_a_followed_log_ends_with_the_commands_own_code(nebu, foo, double, end, 
     foo.on("GET", LOGS, double.events((3, "log", {"text": "hi\n"}), "ping", (None, "end", end)))
     ended = nebu("logs", "-f", "foo")
     assert (ended.code, ended.out) == (code, "hi\n")
+
+
+def test_ctrl_c_closes_the_followed_log_at_once(nebu, foo, double, monkeypatch):
+    """What is left to the collector is closed at any moment, also when its own thread holds the pool's lock: a hang."""
+    foo.on("GET", LOGS, double.events((3, "log", {"text": "hi\n"}), (6, "log", {"text": "ho\n"}), (None, "end", END)))
+    followed: list[LogFollow] = []
+
+    class Watched(LogFollow):
+        def __init__(self, *given: object) -> None:
+            super().__init__(*given)
+            followed.append(self)
+
+    def interrupted(_: bytes) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, "LogFollow", Watched)
+    monkeypatch.setattr(logs, "emit_bytes", interrupted)
+    assert nebu("logs", "-f", "foo").code == 130
+    (log,) = followed
+    assert inspect.getgeneratorstate(log._running) == inspect.GEN_CLOSED
 
 
 def test_a_log_cut_in_the_middle_loses_and_doubles_no_byte(nebu, foo, double):

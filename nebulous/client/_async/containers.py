@@ -133,9 +133,13 @@ class AsyncContainers(AsyncInside):
             Conflict: A field needs a new life, or it was changed since.
         """
         place = await self._living(container, namespace, owner)
-        metadata = {"labels": dict(labels) if labels else None, "resource_version": resource_version}
-        said = {key: value for key, value in metadata.items() if value is not None}
-        document = {**(fields or {}), **more, **({"metadata": said} if said else {})}
+        document: Json = {**(fields or {}), **more}
+        metadata: Json = {**(document.get("metadata") or {})}
+        if labels:
+            metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
+        if resource_version is not None:
+            metadata["resource_version"] = resource_version
+        document |= {"metadata": metadata} if metadata else {}
         return Container.of((await self._api.patch(place, document, key=idempotency_key)).resource)
 
     async def plan(self, spec: ContainerSpec | Fields | None = None, **fields: Unpack[ContainerFields]) -> Plan:

@@ -13,7 +13,7 @@ from nebulous import AsyncClient
 from nebulous.client import Executed, Offers
 from nebulous.errors import Conflict, InvalidRequest, NotFound, NotReady, Rejected
 from nebulous.models.platforms import Usage
-from tests.nebula import sim_labels
+from tests.nebula import eventually, sim_labels
 from tests.served_api import ServedApi
 
 
@@ -46,6 +46,26 @@ async def test_input_that_fails_ends_the_command(client: Any, running: Any):
 
     with pytest.raises(OSError, match="the disk is gone"):
         await client.containers.exec(running, ["cat"], stdin=broken())
+
+
+async def test_an_input_without_an_end_is_read_no_longer_than_the_command_runs(client: Any, running: Any):
+    read = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal read
+        while True:
+            read += 1
+            time.sleep(0.001)
+            yield b"x"
+
+    assert (await client.containers.exec(running, ["true"], stdin=endless())).exit_code == 0
+
+    async def rests() -> bool:
+        before = read
+        await asyncio.sleep(0.2)
+        return read == before
+
+    await eventually(rests, what="the input is left alone")
 
 
 async def test_a_command_that_takes_too_long_is_ended(client: Any, running: Any):
@@ -98,6 +118,9 @@ async def test_a_part_is_changed_in_place(client: Any, running: Any):
     changed = await client.containers.patch(running, timeout="2h", labels={"team": "a", "sim.nebulous/boot": None})
     assert (changed.metadata.id, changed.metadata.labels) == (running.metadata.id, {"team": "a"})
     assert changed.raw["timeout"] == "2h"
+    said = {"metadata": {"labels": {"a": "1"}}}
+    changed = await client.containers.patch(running, said, labels={"b": "2"})
+    assert changed.metadata.labels == {"team": "a", "a": "1", "b": "2"}
     changed = await client.containers.patch(running, {"timeout": None})
     assert changed.raw["timeout"] is None
     with pytest.raises(Conflict, match="changed meanwhile"):
