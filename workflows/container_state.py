@@ -83,6 +83,7 @@ class ContainerState(EntityState):
     run_by: str | None = None
     next_try_at: str | None = None
     restart_at: str | None = None
+    stopped_until: str | None = None  # a stop for a restart was not answered: an exit before this is its doing
     keep_until: str | None = None
     expires_at: str | None = None
 

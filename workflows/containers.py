@@ -123,7 +123,7 @@ class ContainerWorkflow(ContainerOutcome):
         state, status, now = self.state, self.state.status, workflow.now()
         state.instance, status.ip = instance, instance.ip
         status.public_ports = instance.public_ports or None
-        state.provision_by = state.restart_at = None
+        state.provision_by = state.restart_at = state.stopped_until = None
         state.seen, state.restart_asked, state.start_failures, state.unhealthy = None, False, 0, ""
         if state.early and state.early.run == instance.run:
             state.seen = state.early
@@ -158,6 +158,8 @@ class ContainerWorkflow(ContainerOutcome):
             moment(run_by),
             summary="until the timeout",
         )
+        if state.seen and state.seen.exit and self._stopped_for_restart():
+            return self._begin_restart(timedelta(0))
         if state.seen:
             return self._ended(state.seen.exit) if state.seen.exit else "recovering"
         if self.leaving():
@@ -260,14 +262,24 @@ class ContainerWorkflow(ContainerOutcome):
         if isinstance(stopped, Failure):
             if not stopped.isa(NotFound):
                 self.state.restart_asked, self.state.unhealthy = False, ""
+                grace = self.state.container.stop_grace_span
+                self.state.stopped_until = stamp(workflow.now() + grace + STOP_MARGIN)
                 self.record(stopped.type, f"restart: {stopped}", warning=True)
                 self.show(Status.RUNNING, stopped.type, f"could not be restarted: {stopped}")
                 return "running"
             self.lose("lost", str(stopped))
             return "recovering"
+        return self._begin_restart(wait)
+
+    def _begin_restart(self, wait: timedelta) -> str:
         self.state.seen = None
         self.state.restart_at = stamp(workflow.now() + wait)
         return "restarting"
+
+    def _stopped_for_restart(self) -> bool:
+        """True when a command has ended by a stop of ours whose answer got lost: the restart goes on."""
+        until = moment(self.state.stopped_until)
+        return until is not None and workflow.now() <= until and not self.leaving()
 
     async def recovering(self) -> str:
         """The instance is lost: prove it gone, then place again; counted apart from restarts."""

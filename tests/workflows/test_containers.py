@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from temporalio.client import WorkflowExecutionStatus
@@ -12,6 +14,9 @@ from activities import pace
 from nebulous import ids, temporal
 from nebulous.models.platforms import PlatformReport
 from tests.nebula import Nebula, Resource, eventually, sim_labels
+from tests.nebula import nebula as running
+from worker.embedded import Engine
+from worker.faults import VARIABLE
 
 
 async def test_a_command_that_succeeds_ends_completed_and_its_instance_is_given_back(nebula: Nebula) -> None:
@@ -165,6 +170,30 @@ async def test_restart_starts_the_command_again_in_the_same_instance(nebula: Neb
     (after,) = await nebula.owned()
     assert after.id == before.id
     assert after.run != before.run
+
+
+async def test_a_restart_whose_stop_was_never_answered_is_a_restart_all_the_same(
+    session_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the campaign, seed 44223: the exit that our own stop had caused was taken for the command's end."""
+    lost = {"activity": "stop", "when": "after", "fault": "Unavailable", "times": 3}  # as often as it is tried
+    monkeypatch.setenv(VARIABLE, json.dumps({"seed": 1, "rules": [lost]}))
+    async with running(session_engine.temporal_address, tmp_path) as nebula:
+        life = await nebula.create(labels=sim_labels(boot="0s"))
+        await life.until("running")
+        await life.signal("restart")
+
+        async def told() -> bool:
+            return "Unavailable" in await life.reasons() and (await life.status())["status"] != "restarting"
+
+        await eventually(told)
+
+        async def restarted() -> bool:
+            return (await life.status())["restarts"] == 1
+
+        await eventually(restarted)
+        assert (await life.until("running", "failed", "stopped"))["status"] == "running"
+        assert (await life.reasons()).count("Started") == 2
 
 
 async def test_restart_does_not_wait_for_the_back_off(nebula: Nebula) -> None:
