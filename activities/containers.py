@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from temporalio import activity
@@ -38,6 +39,8 @@ class OffersRequest(Record):
     regions: list[str] = []
     max_usd_per_hour: float | None = None
     labels: dict[str, str] = {}
+    image: str = ""
+    image_digest: str = ""
 
 
 class LaunchRequest(Record):
@@ -72,8 +75,7 @@ class ArchiveRequest(Record):
 
 async def offers_of(platform: Platform, request: OffersRequest) -> list[Offer]:
     """What the account rents out for the request, best first, each with the account as the cloud names it now."""
-    identity = await platform.identity()
-    offers = await platform.offers(Ask(**request.model_dump()))
+    identity, offers = await asyncio.gather(platform.identity(), platform.offers(Ask(**request.model_dump())))
     return [offer.model_copy(update={"identity": identity}) for offer in offers]
 
 

@@ -151,7 +151,7 @@ def _later(report: PlatformReport, before: list[PlatformReport]) -> Out:
 
 
 def _shown(offer: Offer) -> dict[str, Any]:
-    about = offer.model_dump(mode="json", exclude={"identity", "features", "settle_s"})
+    about = offer.model_dump(mode="json", exclude={"identity", "features", "settle_s", "image_digest"})
     count, name = offer.accelerator_count, offer.accelerator
     return {
         **about,

@@ -42,7 +42,7 @@ class Found(Record):
     rejected: bool = False  # true: it can never work
 
 
-async def find_offers(life: Entity[Any], spec: ContainerSpec, labels: Labels | None) -> Found:
+async def find_offers(life: Entity[Any], spec: ContainerSpec, labels: Labels | None, digest: str = "") -> Found:
     """Ask tier by tier until one offers something; within a tier, wanted accelerators first, then the cheapest."""
     request = PlacementRequest(platform=spec.platform, accelerated=bool(spec.accelerators))
     placement = await life.act(
@@ -52,14 +52,14 @@ async def find_offers(life: Entity[Any], spec: ContainerSpec, labels: Labels | N
         return Found(problem=f"{placement.type}: {placement}", rejected=placement.isa(Rejected))
     problems = [Failure("Unavailable", reason) for reason in placement.unusable]
     for tier in placement.tiers:
-        offers, refused = await _ask(life, tier, wanted(spec, labels))
+        offers, refused = await _ask(life, tier, wanted(spec, labels, digest))
         if offers:
             return Found(offers=offers[:OFFERS_TRIED_AT_MOST], why=placement.why)
         problems += refused
     return nothing(placement, problems, spec.max_usd_per_hour)
 
 
-def wanted(spec: ContainerSpec, labels: Labels | None) -> OffersRequest:
+def wanted(spec: ContainerSpec, labels: Labels | None, digest: str = "") -> OffersRequest:
     """What an offer must satisfy for this spec."""
     return OffersRequest(
         accelerators=spec.accelerators or [],
@@ -67,6 +67,8 @@ def wanted(spec: ContainerSpec, labels: Labels | None) -> OffersRequest:
         regions=spec.regions or [],
         max_usd_per_hour=spec.max_usd_per_hour,
         labels=labels or {},
+        image=spec.image or "",
+        image_digest=digest,
     )
 
 
@@ -132,7 +134,7 @@ class ContainerPlacement(ContainerLife):
             return self.leave_unstarted()
         state.status.attempt = state.status.attempt or 1
         state.provision_by = state.provision_by or stamp(now + state.container.provision_span)
-        found = await find_offers(self, state.container, state.metadata.labels)
+        found = await find_offers(self, state.container, state.metadata.labels, state.status.image_digest or "")
         if found.rejected:
             return self.refuse(found.problem)
         state.offers, state.why, state.failure = found.offers, found.why, found.problem or state.failure
@@ -170,6 +172,9 @@ class ContainerPlacement(ContainerLife):
             self._pin(pulled)
             launch = self.launch(offer, launch.key)
             state.provision_by = stamp(workflow.now() + state.container.provision_span)  # pulling is not searching
+        elif offer.image_digest:
+            self._pin(offer.image_digest)
+            launch = self.launch(offer, launch.key)
         return await self._rent(offer, launch)
 
     def _pin(self, digest: str) -> None:

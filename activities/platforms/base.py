@@ -29,6 +29,8 @@ class Ask:
     regions: list[str] = field(default_factory=list[str])
     max_usd_per_hour: float | None = None
     labels: dict[str, str] = field(default_factory=dict[str, str])  # sim reads its script here
+    image: str = ""  # a platform that can tell says in the offer whether it is there already
+    image_digest: str = ""  # what its name meant when this life began
 
 
 @dataclass(frozen=True)

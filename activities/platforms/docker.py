@@ -12,7 +12,7 @@ import posixpath
 import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,15 @@ from activities.runtimes.docker_engine import Engine, part
 from activities.runtimes.docker_exec import DockerExecution
 from activities.runtimes.docker_networks import Locks, Networks
 from activities.runtimes.docker_probes import DockerProbes
-from nebulous.errors import AuthFailed, Conflict, ImageNotFound, NotFound, OutOfCapacity, Rejected, Unavailable
+from nebulous.errors import (
+    AuthFailed,
+    Conflict,
+    ImageNotFound,
+    NebulousError,
+    NotFound,
+    Rejected,
+    Unavailable,
+)
 from nebulous.ids import TAG_GPUS, TAG_ID, TAG_INSTALL, TAG_KEY
 from nebulous.models.container_fields import HealthCheck
 from nebulous.models.containers import Launch
@@ -36,6 +44,7 @@ ENDED_FRESH_S = 60.0
 #: A watch begins with the events of the last moments, so that nothing falls between a listing and the stream.
 REPLAY_S = 2.0
 INSPECTIONS_AT_ONCE = 20
+TIDY_S = 2.0  # at the end of a worker, which nobody wants to wait for
 EVENTS = ("start", "die", "destroy")  # an `oom` that ends the command is followed by `die`
 
 
@@ -94,11 +103,12 @@ class DockerPlatform:
         """
         if ask.regions:
             raise Rejected(f"docker has no regions, so none of {', '.join(ask.regions)}", "leave regions: out")
-        info = await self._runtime.info()  # an Engine that does not answer offers nothing
+        # An Engine that does not answer offers nothing.
+        info, image = await asyncio.gather(self._runtime.info(), self._there(ask.image, ask.image_digest))
         if not ask.accelerators:
-            return [self._offer()]
+            return [self._offer(image)]
         found = docker_gpus.fitting(ask.accelerators, await docker_gpus.inventory(), info)
-        return [self._offer(rank, count, name) for rank, count, name in found]
+        return [self._offer(image, rank, count, name) for rank, count, name in found]
 
     async def prepare(self, launch: Launch, command: Command, progress: Progress) -> str:
         """Pull the image unless the Engine has it; its digest, or its id where it never was in a registry.
@@ -107,9 +117,7 @@ class DockerPlatform:
             OutOfCapacity: The machine is smaller than `resources` asks for.
         """
         image = docker_config.image_of(launch)
-        lacking = docker_config.lacking(launch.container, docker_config.Machine.of(await self._runtime.info()))
-        if lacking:
-            raise OutOfCapacity(f"the Engine's machine has only {lacking}", "ask for less in resources:")
+        docker_config.check_size(launch.container, docker_config.Machine.of(await self._runtime.info()))
         login = None
         if command.registry_username is not None:
             login = Login(command.registry_username, command.registry_password or "")
@@ -151,14 +159,14 @@ class DockerPlatform:
         return await self._inspected([container["Id"] for container in listed], identity)
 
     async def delete(self, key: str) -> None:
-        """Remove the key's container with its anonymous volumes, and then the networks that nobody needs."""
+        """Remove the key's container with its anonymous volumes; the sweep removes networks that stay empty."""
         for container in await self._runtime.list(f"{TAG_KEY}={key}"):
             self._ended.pop(container["Id"], None)
             await self._runtime.remove(container["Id"])
-        await self._networks.tidy()
 
     async def owned(self) -> list[Instance]:
         """List everything with our tags in one call; what the list does not tell (run, exit) is inspected."""
+        await self._networks.tidy()
         listed, identity = await asyncio.gather(self._runtime.list(TAG_INSTALL), self.identity())
         self._ended = {
             container["Id"]: known
@@ -234,10 +242,21 @@ class DockerPlatform:
         return used.model_copy(update={"accelerators": await gpu_usage.with_indexes(indexes)})
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Remove the networks that are empty, as far as the Engine answers, and let go of connections."""
+        with suppress(NebulousError, TimeoutError):
+            async with asyncio.timeout(TIDY_S):
+                await self._networks.tidy(linger_s=0)
         await self._runtime.engine.close()
 
-    def _offer(self, rank: int = 0, count: int = 0, accelerator: str | None = None) -> Offer:
+    async def _there(self, image: str, digest: str) -> str:
+        """The digest of an image that the Engine has already; "" when it has to be pulled, or is not asked for."""
+        try:
+            found = await self._runtime.known(image, digest) if image else None
+        except Rejected:  # no name of an image: `prepare` says so
+            return ""
+        return found.digest if found else ""
+
+    def _offer(self, image_digest: str, rank: int = 0, count: int = 0, accelerator: str | None = None) -> Offer:
         return Offer(
             platform=self.type,
             account=self.account,
@@ -246,7 +265,8 @@ class DockerPlatform:
             rank=rank,
             usd_per_hour=0.0,
             price_source="own machine",
-            features=self.features,
+            features=self.features - ({Feature.PULL_FIRST} if image_digest else set()),
+            image_digest=image_digest,
         )
 
     async def _adopted(self, launch: Launch) -> Instance | None:
@@ -267,13 +287,14 @@ class DockerPlatform:
         return self._instance(seen, await self.identity())
 
     async def _made(self, launch: Launch, offer: Offer, command: Command, network: str) -> Instance:
-        info = await self._runtime.info()
         name = docker_config.image_of(launch)
-        image = await self._runtime.known(name, launch.image_digest)
+        info, image = await asyncio.gather(self._runtime.info(), self._runtime.known(name, launch.image_digest))
+        machine = docker_config.Machine.of(info)
+        docker_config.check_size(launch.container, machine)
         if image is None:
             raise ImageNotFound(f"image {name!r} is not on the Engine any more", "create it again")
         async with self._picked(offer) as gpus:
-            body = docker_config.container(launch, command, network, docker_config.Machine.of(info), gpus, image)
+            body = docker_config.container(launch, command, network, machine, gpus, image)
             try:
                 container = await self._runtime.create(launch.key, body)
             except Conflict as error:  # an earlier request of ours is still at work in the Engine

@@ -10,7 +10,7 @@ from typing import Any
 
 from activities.platforms.base import Command
 from activities.runtimes.docker_engine import part
-from nebulous.errors import Rejected
+from nebulous.errors import OutOfCapacity, Rejected
 from nebulous.ids import (
     TAG_FOREIGN,
     TAG_GPUS,
@@ -178,6 +178,16 @@ def container(
         },
         "NetworkingConfig": {"EndpointsConfig": {network: {"Aliases": [alias]}}},
     }
+
+
+def check_size(spec: ContainerSpec, machine: Machine) -> None:
+    """Let pass what fits.
+
+    Raises:
+        OutOfCapacity: The machine is smaller than `resources` asks for.
+    """
+    if short := lacking(spec, machine):
+        raise OutOfCapacity(f"the Engine's machine has only {short}", "ask for less in resources:")
 
 
 def lacking(spec: ContainerSpec, machine: Machine) -> str:

@@ -1,4 +1,4 @@
-"""One network per (install, organization, namespace) in an Engine: made for its first container, gone with its last.
+"""One network per (install, organization, namespace) in an Engine: made for its first container, gone after its last.
 
 The Engine lets two networks share a name and removes one that a stopped container needs, so networks are found by
 label, attached by id, and made and removed only under a lock that all worker processes of this machine share.
@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Network, ip_network
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -24,6 +25,8 @@ from nebulous.ids import TAG_INSTALL, TAG_NAMESPACE, dns_label
 SUBNET_BITS = 24
 LONGEST_NAME = 128
 LOCK_POLL_S = 0.01
+#: An empty network waits this long for its next container: an Engine takes 100 ms to make one, and 180 to remove it.
+LINGER_S = 60.0
 POOL_ADVICE = "write one like 10.213.0.0/16"
 
 
@@ -64,6 +67,7 @@ class Networks:
         self._install = install
         self._pool = _pool(pool)
         self._locks = locks
+        self._empty_since: dict[str, float] = {}
 
     @asynccontextmanager
     async def of(self, namespace: str) -> AsyncGenerator[str]:
@@ -85,13 +89,17 @@ class Networks:
                     await self._engine.delete(f"networks/{network}")
                 raise
 
-    async def tidy(self) -> None:
-        """Remove the networks of this install that no container, running or not, belongs to."""
-        inhabited = {container["Labels"].get(TAG_NAMESPACE) for container in await self._residents()}
-        for network in await self._find():
-            namespace = network["Labels"][TAG_NAMESPACE]
-            if namespace not in inhabited:
-                await self._remove(network["Id"], namespace)
+    async def tidy(self, linger_s: float = LINGER_S) -> None:
+        """Remove the networks of this install that for so long had no container, running or not."""
+        residents, networks = await asyncio.gather(self._residents(), self._find())
+        inhabited = {container["Labels"].get(TAG_NAMESPACE) for container in residents}
+        empty = {each["Id"]: each["Labels"][TAG_NAMESPACE] for each in networks}
+        empty = {network: namespace for network, namespace in empty.items() if namespace not in inhabited}
+        now = monotonic()
+        self._empty_since = {network: self._empty_since.get(network, now) for network in empty}
+        for network, namespace in empty.items():
+            if now - self._empty_since[network] >= linger_s:
+                await self._remove(network, namespace)
 
     async def _remove(self, network: str, namespace: str) -> None:
         async with self._locks.hold(self.name(namespace)):

@@ -43,6 +43,7 @@ class Offer(Record):
     simulated: bool = False
     features: frozenset[Feature] = frozenset()
     settle_s: float = 0.0  # how long an unanswered create may still take effect
+    image_digest: str = ""  # of the image that was asked for, where it is on the machine already: no PULL_FIRST then
 
     @property
     def place(self) -> str:

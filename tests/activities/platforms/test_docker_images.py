@@ -10,9 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from activities.platforms.base import Command
+from activities.platforms.base import Ask, Command
 from activities.platforms.docker import DockerPlatform
 from nebulous.errors import ImageNotFound, RateLimited, Rejected, Unavailable
+from nebulous.models.platforms import Feature
 from tests.activities.platforms.contract import until
 from tests.activities.platforms.docker_builders import OnDocker
 from tests.docker_engine import archive_of
@@ -102,6 +103,22 @@ class TestImages(OnDocker):
         digest = await self.prepare(platform, self.image)
         assert digest == (await api.get(f"/images/{self.image}/json")).json()["Id"]
         assert await self.prepare(platform, self.image, digest=digest) == digest
+
+    async def test_an_offer_says_that_the_image_is_there_so_that_nobody_prepares_it(self, platform: DockerPlatform):
+        (offer,) = await platform.offers(Ask(image=self.image))
+        assert Feature.PULL_FIRST not in offer.features
+        assert offer.image_digest == await self.prepare(platform, self.image)
+        (again,) = await platform.offers(Ask(image=self.image, image_digest=offer.image_digest))
+        assert again == offer
+
+    @pytest.mark.parametrize("image", ["no/such:7", "Not An Image", ""])
+    async def test_an_offer_leaves_to_prepare_what_is_to_be_said_of_an_image(
+        self, platform: DockerPlatform, image: str
+    ):
+        (offer,) = await platform.offers(Ask(image=image))
+        assert Feature.PULL_FIRST in offer.features
+        (offer,) = await platform.offers(Ask(image=image, image_digest=f"sha256:{'0' * 64}"))
+        assert Feature.PULL_FIRST in offer.features
 
     async def test_an_image_for_another_architecture_says_so_when_it_has_failed(
         self, platform: DockerPlatform, engine: Dockerd, pulled: Callable[[str], str], tmp_path: Path

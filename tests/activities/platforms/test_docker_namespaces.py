@@ -1,9 +1,10 @@
-"""Namespaces on a real Engine: one network each, names inside it, nothing across, gone when empty."""
+"""Namespaces on a real Engine: one network each, names inside it, nothing across, gone when it stays empty."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import httpx
 import pytest
 
 from activities.platforms.docker import DockerPlatform
+from activities.runtimes import docker_networks
+from activities.runtimes.docker_networks import LINGER_S
 from nebulous import ids
 from nebulous.errors import OutOfCapacity, Rejected
 from nebulous.models.containers import Launch
@@ -48,8 +51,8 @@ class TestNamespaces(OnDocker):
         for _, text in told[1:]:
             assert text == "host=\nunreachable\n"
 
-    async def test_a_network_goes_with_the_last_container_of_its_namespace(
-        self, platform: DockerPlatform, api: httpx.AsyncClient
+    async def test_a_network_goes_after_the_last_container_of_its_namespace(
+        self, platform: DockerPlatform, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
     ):
         first, second = self.named("true", "one", "short-lived"), self.named("true", "two", "short-lived")
         await self.rent(platform, first)
@@ -57,7 +60,31 @@ class TestNamespaces(OnDocker):
         await self.gone(platform, second.key)
         assert "local/short-lived" in await self.networks(api)  # needed by one that has not even been started
         await self.gone(platform, first.key)
+        await platform.owned()  # as the sweep does
+        assert "local/short-lived" in await self.networks(api)  # it waits for the next
+        monkeypatch.setattr(docker_networks, "monotonic", lambda: time.monotonic() + LINGER_S)
+        await self.rent(platform, first)
+        await platform.owned()
+        assert "local/short-lived" in await self.networks(api)  # it came, so the wait begins anew
+        await self.gone(platform, first.key)
+        await platform.owned()
+        assert "local/short-lived" in await self.networks(api)
+        monkeypatch.setattr(docker_networks, "monotonic", lambda: time.monotonic() + 2 * LINGER_S)
+        await platform.owned()
         assert "local/short-lived" not in await self.networks(api)
+
+    async def test_a_worker_that_ends_removes_the_empty_networks(
+        self, platform: DockerPlatform, reopen: Callable[[], DockerPlatform], api: httpx.AsyncClient
+    ):
+        other, lasting, passing = reopen(), self.named("true", "a", "lasting"), self.named("true", "b", "passing")
+        await self.rent(other, lasting)
+        await self.rent(other, passing)
+        await self.gone(other, passing.key)
+        await other.close()
+        left = await self.networks(api)
+        assert "local/lasting" in left
+        assert "local/passing" not in left
+        await self.gone(platform, lasting.key)
 
     async def test_many_at_once_share_one_network_whoever_makes_it(
         self, platform: DockerPlatform, reopen: Callable[[], DockerPlatform], api: httpx.AsyncClient
