@@ -106,13 +106,9 @@ class Lists:
 
     async def _rows(self, query: str, size: int, cursor: str | None = None) -> Page:
         token = self._token(query, cursor) if cursor else None
-        pages = self.client.list_workflows(
-            query, page_size=size, next_page_token=token, rpc_timeout=temporal.RPC_TIMEOUT
-        )
         with translated("the list"):
-            await pages.fetch_next_page(page_size=size)
-        rows = [await read_row(execution, _address(execution)) for execution in pages.current_page or ()]
-        more = pages.next_page_token
+            listed, more = await temporal.page(self.client, query, size, token)
+        rows = [each.row or unread(_address(each.id)) for each in listed]
         return Page(rows, base64.urlsafe_b64encode(self._signature(query, more) + more).decode() if more else None)
 
     def _token(self, query: str, cursor: str) -> bytes:
@@ -171,18 +167,23 @@ async def read_row(execution: WorkflowExecution | WorkflowExecutionDescription, 
     except (ValidationError, ValueError, TypeError) as error:
         log.warning("the memo of %s cannot be read: %s", execution.id, error)
         row = None
-    return row or Row(
+    return row or unread(address)
+
+
+def unread(address: Address) -> Row:
+    """The row of what shows nothing that can be read; better than hiding that it is there."""
+    return Row(
         metadata=Metadata(name=address.name, namespace=address.namespace, owner=address.organization, id=""),
         spec={},
         status={"status": "defined", "reason": "NotReadYet", "message": "no worker has looked at it yet"},
     )
 
 
-def _address(execution: WorkflowExecution) -> Address:
+def _address(workflow_id: str) -> Address:
     try:
-        return Address.parse(execution.id)
+        return Address.parse(workflow_id)
     except ValueError:
-        return Address("", "", "", execution.id)
+        return Address("", "", "", workflow_id)
 
 
 def _among(organization: str, organizations: Sequence[str]) -> bool:

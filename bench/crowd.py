@@ -144,14 +144,23 @@ async def _in_turns(rounds: int, *steps: Step) -> dict[Step, float]:
 
 
 def _single(here: Install, rounds: int) -> list[Figure]:
+    """One client, which waits for what it has asked for; and one that does not, so that lives begin beside it."""
+
+    def post(name: str) -> float:
+        return seconds(lambda: here.create(name, image="busybox", platform="sim"))
+
+    def post_and_wait(name: str) -> float:
+        took = post(name)
+        here.until(name, "running")
+        return took
+
     gets = [seconds(lambda: here.row("run-0")) for _ in range(rounds)]
-    posts = [
-        seconds(lambda number=number: here.create(f"post-{number}", image="busybox", platform="sim"))
-        for number in range(rounds)
-    ]
+    posts = [post_and_wait(f"post-{number}") for number in range(rounds)]
+    rush = [post(f"rush-{number}") for number in range(rounds)]
     return [
         Figure("GET one", median_ms(gets), "ms", 12),
         Figure("POST one, one client", median_ms(posts), "ms", 25),
+        Figure("POST one after the other, without waiting for any", median_ms(rush), "ms"),
     ]
 
 

@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -19,6 +20,8 @@ from pydantic import ValidationError
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+from temporalio.api.workflowservice.v1 import ListWorkflowExecutionsRequest
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription
 from temporalio.common import SearchAttributeKey, SearchAttributePair, SearchAttributeUpdate, TypedSearchAttributes
 from temporalio.converter import DataConverter
@@ -168,13 +171,47 @@ def changes(known: TypedSearchAttributes, wanted: TypedSearchAttributes) -> list
 
 async def row(execution: WorkflowExecution | WorkflowExecutionDescription) -> Row | None:
     """The resource that a workflow's memo shows; None when it is no resource of ours, or cannot be read."""
-    memo = await execution.memo()
+    return _row(execution.id, await execution.memo())
+
+
+def _row(workflow_id: str, memo: Mapping[str, Any]) -> Row | None:
     if "metadata" not in memo or "status" not in memo:
         return None
     try:
         return Row.model_validate(memo)
     except ValidationError as error:  # one bad row must not hide the others
-        log.warning("the memo of %s cannot be read: %s", execution.id, error)
+        log.warning("the memo of %s cannot be read: %s", workflow_id, error)
+        return None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One line of a list, as visibility has it."""
+
+    id: str  # of the workflow
+    row: Row | None  # None: no resource of ours, or nothing that can be read
+
+
+async def page(client: Client, query: str, size: int, token: bytes | None) -> tuple[list[Listed], bytes]:
+    """One page of what a visibility query finds, and the token of the next, or b"".
+
+    The SDK's own listing reads every search attribute into objects that lists do not need; it took a third of the time.
+    """
+    request = ListWorkflowExecutionsRequest(
+        namespace=client.namespace, query=query, page_size=size, next_page_token=token or b""
+    )
+    found = await client.workflow_service.list_workflow_executions(request, retry=True, timeout=RPC_TIMEOUT)
+    listed = [Listed(info.execution.workflow_id, await _listed(client, info)) for info in found.executions]
+    return listed, found.next_page_token
+
+
+async def _listed(client: Client, info: WorkflowExecutionInfo) -> Row | None:
+    fields = dict(info.memo.fields)
+    try:
+        values: list[Any] = await client.data_converter.decode(list(fields.values()))
+        return _row(info.execution.workflow_id, dict(zip(fields, values, strict=True)))
+    except (ValueError, TypeError) as error:
+        log.warning("the memo of %s cannot be read: %s", info.execution.workflow_id, error)
         return None
 
 

@@ -132,9 +132,9 @@ class ContainerPlacement(ContainerLife):
         state, now = self.state, workflow.now()
         if self.leaving():
             return self.leave_unstarted()
-        state.status.attempt = state.status.attempt or 1
         state.provision_by = state.provision_by or stamp(now + state.container.provision_span)
         found = await find_offers(self, state.container, state.metadata.labels, state.status.image_digest or "")
+        state.status.attempt = state.status.attempt or 1  # not before: nothing is to be published for this alone
         if found.rejected:
             return self.refuse(found.problem)
         state.offers, state.why, state.failure = found.offers, found.why, found.problem or state.failure
