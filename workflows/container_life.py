@@ -11,7 +11,7 @@ from nebulous.ids import rental_key
 from nebulous.models.containers import FINAL, ContainerSpec, Launch, Status
 from nebulous.models.platforms import Instance, Observation, Offer
 from workflows.container_state import ContainerState, Ending, Notice, shortened, spec_of
-from workflows.entity import moment, stamp
+from workflows.entity_state import moment, stamp
 from workflows.wishes import Resource
 
 UNREACHABLE = "Unreachable: "  # begins the message of checks that cannot be made from where the worker is

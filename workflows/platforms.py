@@ -10,7 +10,7 @@ from temporalio import workflow
 from nebulous import temporal
 from nebulous.ids import Address
 from nebulous.models.platforms import PlatformReport
-from workflows.entity import stamp
+from workflows.entity_state import stamp
 
 
 @workflow.defn(name="Platform")

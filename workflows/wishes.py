@@ -16,7 +16,8 @@ from temporalio.exceptions import ApplicationError
 from nebulous.models.base import InvalidDocument, Record, Spec, check
 from nebulous.models.changes import Wanted, against, between, cannot_change, lasting, unlike
 from nebulous.models.resources import LIVES_KEPT
-from workflows.entity import Entity, NextLife, S, as_dict
+from workflows.entity import Entity
+from workflows.entity_state import NextLife, S, as_dict
 
 LONGEST_LIST = 500  # characters of an event that lists changes
 REUSED = "its key was used with another body already"
