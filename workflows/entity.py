@@ -125,6 +125,7 @@ class Entity(Shown[S]):
             except asyncio.CancelledError:
                 if main.done():  # evicted from the cache, not cancelled
                     raise
+                self.drop_next()
                 self.want_deleted("Cancelled", "cancelled through Temporal: this means delete")
 
     async def _loop(self) -> None:
@@ -240,15 +241,23 @@ class Entity(Shown[S]):
     def _begin_next_life(self, life: NextLife) -> None:
         now = int(workflow.now().timestamp())
         version = str(int(self.state.metadata.resource_version) + 1)  # counting goes on: what was read is outdated
-        metadata = {**life.metadata, "created_at": now, "updated_at": now}
+        metadata = {**life.metadata, "created_at": now, "updated_at": now, "next_id": None}
         metadata |= {"resource_version": version, "spec_version": version}
         fresh = {"spec": life.spec, "metadata": metadata, "install": self.state.install}
         fresh |= {"lives": self.state.lives, "requests": self.state.requests, "asked_at": life.asked_at}
+        fresh |= {"wanted": "stop"} if life.stopped else {}
         shown = self.shown_spec(life.spec)
         memo = {"metadata": metadata, "spec": shown, "status": {"status": "defined"}, "rentals": {}}
         workflow.continue_as_new(fresh, memo=memo, initial_versioning_behavior=NEWEST_BUILD)
 
     # --- messages -------------------------------------------------------------------------------------
+
+    def drop_next(self) -> None:
+        """Note that no other life is to follow."""
+        if self.state.next:
+            self.state.next = self.state.metadata.next_id = None
+            self.record("NextLifeDropped", "the life that was to follow is not wanted any more")
+            self.publish(asked=True)
 
     def want_deleted(self, reason: str, message: str) -> None:
         """Note that it is to end, and why."""
@@ -257,10 +266,6 @@ class Entity(Shown[S]):
             self.state.metadata.deleted_at = int(workflow.now().timestamp())
             self.record(reason, message)
             self.publish(asked=True)
-
-    def addressed(self, request: Mapping[str, Any]) -> bool:
-        """True when a message means this life: it names its id, or none."""
-        return request.get("id") in (None, "", self.state.metadata.id)
 
 
 def _look_away(handle: asyncio.Task[Any]) -> None:

@@ -16,6 +16,7 @@ class NextLife(Record):
     spec: dict[str, Any]
     metadata: dict[str, Any]
     asked_at: int = 0  # the resource_version that shows readers that it was asked for
+    stopped: bool = False  # it begins stopped: somebody stopped the name while it was to follow
 
 
 class EntityState(Record):

@@ -72,7 +72,7 @@ class Shown(Generic[S]):
         if not self._published:
             self._published = dict(workflow.memo())
         view = self.view()
-        changed = {key: value for key, value in view.items() if self._published.get(key) != value}
+        changed = {key: value for key, value in view.items() if _said(self._published.get(key)) != _said(value)}
         if changed or asked:
             metadata = self.state.metadata
             metadata.resource_version = str(int(metadata.resource_version) + 1)
@@ -126,3 +126,8 @@ class Shown(Generic[S]):
     def on_history(self) -> dict[str, Any]:
         """Events, and whatever else a kind keeps too much of for the memo."""
         return {"events": [event.model_dump(mode="json") for event in self.state.events]}
+
+
+def _said(shown: object) -> object:
+    """What a part of the memo says: a null is as good as nothing, or a field that is new would change what replays."""
+    return {key: value for key, value in as_dict(shown).items() if value is not None}
