@@ -22,6 +22,7 @@ from activities.pace import Pace
 from activities.resources import Owned, ResourceActivities
 from nebulous.models.base import InvalidDocument, check
 from nebulous.models.resources import LIVES_KEPT
+from workflows.cancels import untouched
 from workflows.entity_state import NextLife, S, as_dict
 from workflows.showing import Shown
 
@@ -113,20 +114,12 @@ class Entity(Shown[S]):
     # --- main loop ------------------------------------------------------------------------------------
 
     async def live(self) -> None:
-        """Step from phase to phase until one ends the workflow; a cancel from outside means delete.
+        """Step from phase to phase until one ends the workflow; a cancel from outside means delete."""
+        await untouched(self._loop(), self._cancelled)
 
-        The steps run in a task of their own, which a cancel of the workflow does not reach: no activity is ever
-        cut off between acting and being recorded (research: half of all cancels get lost otherwise).
-        """
-        main = asyncio.create_task(self._loop())
-        while True:
-            try:
-                return await asyncio.shield(main)
-            except asyncio.CancelledError:
-                if main.done():  # evicted from the cache, not cancelled
-                    raise
-                self.drop_next()
-                self.want_deleted("Cancelled", "cancelled through Temporal: this means delete")
+    def _cancelled(self) -> None:
+        self.drop_next()
+        self.want_deleted("Cancelled", "cancelled through Temporal: this means delete")
 
     async def _loop(self) -> None:
         while step := self.steps().get(self.state.phase):
