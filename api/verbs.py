@@ -43,8 +43,11 @@ def _add(routes: APIRouter, surface: Surface, word: str, located: Sequence[tuple
                 found = await uses.store.look(target.address)
                 # a row that something is under way for is no word on what will be
                 same = found is not None and found.idle and is_so(word, found.row)
-                await uses.store.signal(target.address, word, target.row.metadata.id)
-                shown: dict[str, Any] = surface.present(await uses.store.get(target.address), target.role)
+                seen = target.row.metadata
+                await uses.store.signal(target.address, word, seen.id, seen.resource_version)
+                now = await uses.store.get(target.address)
+                row = now if now.metadata.id == seen.id else target.row  # the next one may not be meant
+                shown: dict[str, Any] = surface.present(row, target.role)
                 return JSONResponse(shown, 202, {OUTCOME: "same" if same else "accepted"})
 
         add(path, locate)
@@ -54,9 +57,9 @@ def require_possible(word: str, target: Target) -> None:
     """Refuse to start what has no life to go on with.
 
     Raises:
-        Conflict: It is being deleted, or can never run as it is.
+        Conflict: It is being deleted, or can never run as it is, and no other life is to follow.
     """
-    if word == "stop":
+    if word == "stop" or target.row.metadata.next_id:
         return
     what, row = named(target.address), target.row
     if row.metadata.deleted_at is not None:
@@ -68,6 +71,8 @@ def require_possible(word: str, target: Target) -> None:
 
 def is_so(word: str, row: Row) -> bool:
     """True when what the verb asks for is so already, or on its way."""
+    if row.metadata.next_id:  # it is asked of the life that is to follow too
+        return False
     status = row.status.get("status")
     if word == "stop":
         return row.metadata.deleted_at is not None or status == Status.STOPPING or (status in FINAL and not _kept(row))

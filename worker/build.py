@@ -38,7 +38,7 @@ from activities.webhook import Webhook
 from nebulous import __version__, ids, metrics
 from nebulous.seal import secret_key
 from nebulous.settings import Settings
-from worker.hosting import Hosted, install_id, platforms_to_host
+from worker.hosting import Hosted, install_id, keep_installed, platforms_to_host
 from worker.sessions import SessionRelay
 from workflows.containers import ContainerWorkflow
 from workflows.installs import InstallWorkflow
@@ -198,6 +198,7 @@ async def running(
             await stack.enter_async_context(parts.platform_worker(platform))
         hosts = [Hosted(client, platform, settings) for platform in hosted]
         await asyncio.gather(*(host.report() for host in hosts))
+        await stack.enter_async_context(background(keep_installed(client, install)))
         for host in hosts:
             await stack.enter_async_context(background(host.run()))
         if redis is not None:

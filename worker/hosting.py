@@ -7,7 +7,7 @@ import logging
 import platform as machine
 import time
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError
 
@@ -20,16 +20,21 @@ from nebulous.settings import CLOUDS, Settings
 log = logging.getLogger(__name__)
 
 PROBE_EVERY_S = 5.0
-REPORT_AGAIN_S = 300.0
+LOOK_AGAIN_S = 30.0  # for what somebody may have ended by hand; a look costs no Temporal action
 
 
 async def install_id(client: Client) -> str:
     """The id of this install: the Install workflow's word, made by whoever comes first.
 
     A Temporal without one always gets a new id, even if the data directory remembers another: a Temporal that lost
-    its state knows no workflow, and under the old id every machine that still runs would look like an orphan.
+    its state knows no workflow, and under the old id every machine that still runs would look like an orphan. One whose
+    workflow was ended by hand has not lost its state: it keeps its id, or all that is rented would be nobody's.
     """
-    proposed = ids.new_id()
+    return await keep_install(client, await _install_before(client) or ids.new_id())
+
+
+async def keep_install(client: Client, proposed: str) -> str:
+    """Begin the Install workflow with this id unless it runs; return the id that it holds."""
     handle = await client.start_workflow(
         "Install",
         proposed,
@@ -42,6 +47,41 @@ async def install_id(client: Client) -> str:
     )
     description = await handle.describe(rpc_timeout=temporal.RPC_TIMEOUT)
     return str((await description.memo())["install"])
+
+
+async def _install_before(client: Client) -> str | None:
+    """The id that the Install workflow holds, or held when it was ended."""
+    try:
+        description = await client.get_workflow_handle(ids.INSTALL_WORKFLOW).describe(rpc_timeout=temporal.RPC_TIMEOUT)
+    except RPCError as error:
+        if temporal.is_not_found(error):
+            return None
+        raise
+    return (await description.memo()).get("install")
+
+
+async def keep_installed(client: Client, install: str) -> None:
+    """Look for ever whether the Install workflow runs; begin it again, with the same id, when somebody has ended it."""
+    while True:
+        await asyncio.sleep(LOOK_AGAIN_S)
+        try:
+            if not await _runs(client, ids.INSTALL_WORKFLOW):
+                await keep_install(client, install)
+        except RPCError as error:
+            log.warning("cannot look for the install: %s", error)
+
+
+async def _runs(client: Client, workflow_id: str) -> bool:
+    try:
+        description = await client.get_workflow_handle(workflow_id).describe(rpc_timeout=temporal.RPC_TIMEOUT)
+    except RPCError as error:
+        if not temporal.is_not_found(error):
+            raise
+        return False
+    if description.status is WorkflowExecutionStatus.RUNNING:
+        return True
+    log.warning("%s was ended by hand; beginning it again", workflow_id)
+    return False
 
 
 async def platforms_to_host(client: Client, settings: Settings, install: str) -> list[Platform]:
@@ -86,19 +126,28 @@ class Hosted:
         self._platform = platform
         self._settings = settings
         self._known: tuple[str | None, bool] | None = None
-        self._reported_at = 0.0
+        self._looked_at = 0.0
 
     async def run(self) -> None:
         """Probe for ever; report what changed."""
         while True:
             try:
+                await self._look()
                 await self.report()
             except (RPCError, NebulousError, OSError, RuntimeError) as error:
                 log.warning("cannot report %s: %s", self._platform.account, error)
                 self._known = None
             await asyncio.sleep(PROBE_EVERY_S)
-            if time.monotonic() - self._reported_at > REPORT_AGAIN_S:
-                self._known = None  # somebody may have terminated the entity or the sweep
+
+    async def _look(self) -> None:
+        """Report again when somebody has terminated the entity or the sweep."""
+        if time.monotonic() - self._looked_at < LOOK_AGAIN_S:
+            return
+        account = self._platform.account
+        for workflow_id in (ids.platform_workflow(account), ids.sweep_workflow(account)):
+            if not await _runs(self._client, workflow_id):
+                self._known = None
+        self._looked_at = time.monotonic()
 
     async def report(self) -> None:
         """Start the entity and the sweep if need be, and tell them whether the platform is usable."""
@@ -139,7 +188,7 @@ class Hosted:
             static_summary=f"Sweep of {account}",
             rpc_timeout=temporal.RPC_TIMEOUT,
         )
-        self._known, self._reported_at = (disabled, configured), time.monotonic()
+        self._known = disabled, configured
 
     async def _probe(self) -> tuple[str | None, str | None, bool]:
         """Why it cannot be used now, what of that says what to do, and whether it is configured."""

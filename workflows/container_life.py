@@ -11,8 +11,8 @@ from nebulous.ids import rental_key
 from nebulous.models.containers import FINAL, ContainerSpec, Launch, Status
 from nebulous.models.platforms import Instance, Observation, Offer
 from workflows.container_state import ContainerState, Ending, Notice, shortened, spec_of
-from workflows.entity import moment, stamp
-from workflows.wishes import Resource
+from workflows.entity_state import moment, stamp
+from workflows.wishes import Meant, Resource, which
 
 UNREACHABLE = "Unreachable: "  # begins the message of checks that cannot be made from where the worker is
 NOTICES_KEPT = 20
@@ -82,8 +82,11 @@ class ContainerLife(Resource[ContainerState]):
 
     @workflow.signal(name="stop", description="Stop the command and give the instance back; row and logs stay.")
     def on_stop(self, request: dict[str, Any]) -> None:
-        """Want it stopped; nothing to do for a finished one."""
-        if self.addressed(request):
+        """Want it stopped; nothing to do for a finished one. A life that is to follow begins stopped."""
+        meant = which(self.state, request)
+        if meant.coming:
+            self.hold_next(stopped=True)
+        if meant.this or meant.earlier:
             self.state.start_asked = False
             self.state.keep_until = None  # a failed one's machine is not kept any longer
             if not self.final() and self.state.wanted != "stop":
@@ -93,17 +96,27 @@ class ContainerLife(Resource[ContainerState]):
     @workflow.signal(name="start", description="Start a finished or stopped container again, as the next attempt.")
     def on_start(self, request: dict[str, Any]) -> None:
         """Want it running; nothing to do for one that runs."""
-        if self.addressed(request) and self.can_run() and self._ending():
-            self.state.start_asked = True
+        meant = which(self.state, request)
+        if meant.coming:
+            self.hold_next(stopped=False)
+        self._start_again(meant)
 
     @workflow.signal(name="restart", description="Restart the command in the same instance.")
     def on_restart(self, request: dict[str, Any]) -> None:
         """Want the command started afresh; a finished one is started again."""
-        if self.addressed(request) and self.can_run():
-            if self._ending():
-                self.state.start_asked = True
-            else:
-                self.state.restart_asked = True
+        meant = which(self.state, request)
+        if meant.coming:
+            self.hold_next(stopped=False)
+        if meant.this and self.can_run() and not self._ending():
+            self.state.restart_asked = True
+        else:
+            self._start_again(meant)
+
+    def _start_again(self, meant: Meant) -> None:
+        """Start what has ended; to who knew only the life before, one that has run began afresh already."""
+        fresh = meant.earlier and self.state.status.started_at is None
+        if (meant.this or fresh) and self.can_run() and self._ending():
+            self.state.start_asked = True
 
     def _ending(self) -> bool:
         """True for what has ended, or is about to whatever the reason: it is started again after that."""

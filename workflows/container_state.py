@@ -8,7 +8,7 @@ from nebulous.models.base import Record
 from nebulous.models.containers import Attempt, ContainerSpec, ContainerStatus, Status
 from nebulous.models.platforms import Instance, Observation, Offer, Rental
 from nebulous.models.resources import Condition
-from workflows.entity import EntityState
+from workflows.entity_state import EntityState
 
 ATTEMPTS_KEPT = 30
 #: What each phase waits for, for the Temporal UI.

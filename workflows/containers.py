@@ -26,7 +26,8 @@ from nebulous.models.containers import (
 )
 from nebulous.models.platforms import Exit, Feature, Instance, Observation
 from workflows.container_state import ContainerState, Ending
-from workflows.entity import Step, moment, stamp
+from workflows.entity import Step
+from workflows.entity_state import moment, stamp
 from workflows.outcome import ContainerOutcome
 from workflows.placement import RESTART_BACKOFF, backoff, counted
 

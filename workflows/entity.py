@@ -1,15 +1,16 @@
-"""What every resource's workflow is made of: identity, intent, memo, events, lives, continue-as-new.
+"""What every resource's workflow is made of: its start, its phases, acting and waiting, lives, continue-as-new.
 
-A kind subclasses `Resource` (`wishes.py`: what may be asked of a living one), gives it a state and a table of
-phases; see `secrets.py` for the smallest. Handlers record intent and return; only the phases act on it.
+How it is read is in `showing.py`, what it knows in `entity_state.py`, what may be asked of a living one in `wishes.py`.
+A kind subclasses `Resource` of that, and gives it a state and a table of phases; see `secrets.py` for the smallest.
+Handlers record intent and return; only the phases act on it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Any, Generic, TypeVar
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from temporalio import workflow
@@ -19,76 +20,27 @@ from temporalio.exceptions import FailureError
 from activities.failures import Failure
 from activities.pace import Pace
 from activities.resources import Owned, ResourceActivities
-from nebulous import metrics, temporal
-from nebulous.ids import Address
-from nebulous.models.base import InvalidDocument, Record, check
-from nebulous.models.resources import EVENTS_KEPT, LIVES_KEPT, Event, Metadata
+from nebulous.models.base import InvalidDocument, check
+from nebulous.models.resources import LIVES_KEPT
+from workflows.cancels import untouched
+from workflows.entity_state import NextLife, S, as_dict
+from workflows.showing import Shown
 
 NEWEST_BUILD = workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE
 CASCADE_ROUND, CASCADE_PAUSE = timedelta(minutes=10), timedelta(seconds=30)
 
-
-class NextLife(Record):
-    """What begins under the same name once this life is over."""
-
-    spec: dict[str, Any]
-    metadata: dict[str, Any]
-    asked_at: int = 0  # the resource_version that shows readers that it was asked for
-
-
-class EntityState(Record):
-    """All that survives continue-as-new; a kind adds its own fields, each with a default."""
-
-    spec: dict[str, Any] = {}
-    metadata: Metadata
-    install: str = ""
-    phase: str = "begin"
-    deleting: bool = False
-    next: NextLife | None = None
-    lives: list[str] = []
-    asked_at: int = 0  # the resource_version of the life before, since which this one was asked for
-    applied: list[str] = []  # requests that changed this life in place
-    requests: dict[str, str] = {}  # of each of these lives and changes that came with a key, the digest of the body
-    events: list[Event] = []
-
-
-S = TypeVar("S", bound=EntityState)
 R = TypeVar("R")
-
 Step = Callable[[], Awaitable[str]]
 
 
-class Entity(Generic[S]):
+class Entity(Shown[S]):
     """A resource: one long-lived workflow whose state is the resource."""
-
-    state: S
-    _status_since: datetime | None = None  # unknown after continue-as-new
 
     # --- what a kind says of itself -------------------------------------------------------------------
 
     def steps(self) -> Mapping[str, Step]:
         """The phase table: each step acts, then names the next phase; an unknown name ends the workflow."""
         raise TypeError("a kind has a phase table")
-
-    def status(self) -> dict[str, Any]:
-        """`status` as readers see it, at most 1 kB."""
-        raise TypeError("a kind has a status")
-
-    def shown_spec(self, spec: dict[str, Any]) -> dict[str, Any]:
-        """A spec as readers see it."""
-        return spec
-
-    def rentals(self) -> dict[str, Any]:
-        """What is or may be rented, by key; the sweep reads it."""
-        return {}
-
-    def account(self) -> str:
-        """The platform account that this resource is at, for the search attribute."""
-        return ""
-
-    def details(self) -> str:
-        """What a person reads in the Temporal UI, in Markdown."""
-        return ""
 
     def final(self) -> bool:
         """True when nothing more happens by itself: a new life may begin under the name."""
@@ -102,7 +54,7 @@ class Entity(Generic[S]):
         Rule 10 of the engine: an argument that could not be decoded would leave a run RUNNING for ever without a
         memo, so anything is taken, and what does not fit becomes a resource that says so.
         """
-        self._published: dict[str, Any] = {}
+        self._published = {}
         self._stored = spec
         problem = None
         given = dict(raw)
@@ -162,19 +114,12 @@ class Entity(Generic[S]):
     # --- main loop ------------------------------------------------------------------------------------
 
     async def live(self) -> None:
-        """Step from phase to phase until one ends the workflow; a cancel from outside means delete.
+        """Step from phase to phase until one ends the workflow; a cancel from outside means delete."""
+        await untouched(self._loop(), self._cancelled)
 
-        The steps run in a task of their own, which a cancel of the workflow does not reach: no activity is ever
-        cut off between acting and being recorded (research: half of all cancels get lost otherwise).
-        """
-        main = asyncio.create_task(self._loop())
-        while True:
-            try:
-                return await asyncio.shield(main)
-            except asyncio.CancelledError:
-                if main.done():  # evicted from the cache, not cancelled
-                    raise
-                self.want_deleted("Cancelled", "cancelled through Temporal: this means delete")
+    def _cancelled(self) -> None:
+        self.drop_next()
+        self.want_deleted("Cancelled", "cancelled through Temporal: this means delete")
 
     async def _loop(self) -> None:
         while step := self.steps().get(self.state.phase):
@@ -289,91 +234,23 @@ class Entity(Generic[S]):
     def _begin_next_life(self, life: NextLife) -> None:
         now = int(workflow.now().timestamp())
         version = str(int(self.state.metadata.resource_version) + 1)  # counting goes on: what was read is outdated
-        metadata = {**life.metadata, "created_at": now, "updated_at": now}
+        metadata = {**life.metadata, "created_at": now, "updated_at": now, "next_id": None}
         metadata |= {"resource_version": version, "spec_version": version}
         fresh = {"spec": life.spec, "metadata": metadata, "install": self.state.install}
         fresh |= {"lives": self.state.lives, "requests": self.state.requests, "asked_at": life.asked_at}
+        fresh |= {"wanted": "stop"} if life.stopped else {}
         shown = self.shown_spec(life.spec)
         memo = {"metadata": metadata, "spec": shown, "status": {"status": "defined"}, "rentals": {}}
         workflow.continue_as_new(fresh, memo=memo, initial_versioning_behavior=NEWEST_BUILD)
 
-    # --- being read -----------------------------------------------------------------------------------
-
-    @property
-    def address(self) -> Address:
-        """Where this resource lives; a workflow started under another kind of id belongs to no organization."""
-        kind, workflow_id = workflow.info().workflow_type.lower(), workflow.info().workflow_id
-        try:
-            parsed = Address.parse(workflow_id)
-        except ValueError:
-            return Address(kind, "", "", workflow_id)
-        return parsed if parsed.kind == kind else Address(kind, "", "", workflow_id)
-
-    def view(self) -> dict[str, Any]:
-        """The memo: all that `describe()` and lists show."""
-        return {
-            "metadata": self.state.metadata.model_dump(mode="json"),
-            "spec": self.shown_spec(self.state.spec),
-            "status": self.status(),
-            "rentals": self.rentals(),
-        }
-
-    def publish(self, asked: bool = False) -> None:
-        """Bring memo, search attributes and details up to date; `asked` outdates what was read: the wish changed."""
-        if not self._published:
-            self._published = dict(workflow.memo())
-        view = self.view()
-        changed = {key: value for key, value in view.items() if self._published.get(key) != value}
-        if changed or asked:
-            metadata = self.state.metadata
-            metadata.resource_version = str(int(metadata.resource_version) + 1)
-            metadata.spec_version = metadata.resource_version if asked else metadata.spec_version
-            metadata.updated_at = int(workflow.now().timestamp())
-            changed["metadata"] = metadata.model_dump(mode="json")
-            workflow.upsert_memo(changed)
-            if "status" in changed:
-                self._measure(as_dict(self._published.get("status")), changed["status"])
-            self._published |= changed
-        self._publish_search_attributes(bool(changed))
-        workflow.set_current_details(self.details())
-
-    def _measure(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        """Count the status that is reached, and time the one that is left; a replay does neither again."""
-        word, left, kind = str(now.get("status")), str(before.get("status")), self.address.kind
-        if word == left and now.get("reason") == before.get("reason"):
-            return
-        meter, platform = workflow.metric_meter(), str(now.get("platform") or "")
-        reason = str(now.get("reason") or "")
-        metrics.count(meter, metrics.TRANSITIONS, kind=kind, status=word, reason=reason, platform=platform)
-        if word != left:
-            if self._status_since:
-                took = (workflow.now() - self._status_since).total_seconds()
-                where = platform or str(before.get("platform") or "")
-                metrics.measure(meter, metrics.PHASES, took, kind=kind, status=left, platform=where)
-            self._status_since = workflow.now()
-
-    def _publish_search_attributes(self, changed: bool) -> None:
-        """Bring what it is found by up to date; watchers find by NebuChangedAt that anything at all has changed."""
-        metadata = self.state.metadata
-        wanted = temporal.search_attributes(
-            self.address,
-            metadata.id,
-            str(self.status().get("status", "")),
-            metadata.labels,
-            platform=self.account(),
-            queue=str(self.state.spec.get("queue") or ""),
-            owner_ref=(metadata.owner_ref or "").lower(),
-        )
-        updates = temporal.changes(workflow.info().typed_search_attributes, wanted)
-        if updates or changed:
-            workflow.upsert_search_attributes([*updates, temporal.CHANGED_AT.value_set(workflow.now())])
-
-    def record(self, reason: str, message: str, warning: bool = False) -> None:
-        """Add an event; the last 50 are kept."""
-        event = Event(at=stamp(workflow.now()), reason=reason, message=message, type="Warning" if warning else "Normal")
-        self.state.events = [*self.state.events, event][-EVENTS_KEPT:]
-
     # --- messages -------------------------------------------------------------------------------------
+
+    def drop_next(self) -> None:
+        """Note that no other life is to follow."""
+        if self.state.next:
+            self.state.next = self.state.metadata.next_id = None
+            self.record("NextLifeDropped", "the life that was to follow is not wanted any more")
+            self.publish(asked=True)
 
     def want_deleted(self, reason: str, message: str) -> None:
         """Note that it is to end, and why."""
@@ -383,32 +260,8 @@ class Entity(Generic[S]):
             self.record(reason, message)
             self.publish(asked=True)
 
-    def addressed(self, request: Mapping[str, Any]) -> bool:
-        """True when a message means this life: it names its id, or none."""
-        return request.get("id") in (None, "", self.state.metadata.id)
-
-    @workflow.query(name="history", description="The last events, oldest first.")
-    def on_history(self) -> dict[str, Any]:
-        """Events, and whatever else a kind keeps too much of for the memo."""
-        return {"events": [event.model_dump(mode="json") for event in self.state.events]}
-
-
-def stamp(moment: datetime) -> str:
-    """RFC 3339 in UTC, with milliseconds."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def moment(text: str | None) -> datetime | None:
-    """Read a stamp back."""
-    return datetime.fromisoformat(text) if text else None
-
 
 def _look_away(handle: asyncio.Task[Any]) -> None:
     """Take note of how an abandoned activity ended, so that asyncio does not complain that nobody did."""
     if not handle.cancelled():
         handle.exception()
-
-
-def as_dict(value: object) -> dict[str, Any]:
-    """A mapping as a dict of its own; anything else as an empty one."""
-    return dict(value) if isinstance(value, Mapping) else {}  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]

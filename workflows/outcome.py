@@ -15,7 +15,7 @@ from activities.notices import NoticeActivities, NoticeRequest
 from activities.pace import Pace
 from nebulous.ids import TASK_QUEUE, platform_queue
 from nebulous.models.platforms import Feature
-from workflows.entity import moment
+from workflows.entity_state import moment
 from workflows.placement import ContainerPlacement
 
 ARCHIVE_BUDGET = timedelta(minutes=10)

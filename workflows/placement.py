@@ -21,7 +21,8 @@ from nebulous.models.platforms import Feature, Offer, PlatformReport, Rental
 from nebulous.models.resources import Labels
 from workflows.container_life import ContainerLife, scopes
 from workflows.container_state import Ending
-from workflows.entity import Entity, moment, stamp
+from workflows.entity import Entity
+from workflows.entity_state import moment, stamp
 
 CREATE_BUDGET = timedelta(minutes=3)
 PREPARE_BUDGET = timedelta(hours=2)  # a 60 GB image over a slow line

@@ -10,12 +10,13 @@ from temporalio import workflow
 from nebulous import temporal
 from nebulous.ids import Address
 from nebulous.models.platforms import PlatformReport
-from workflows.entity import stamp
+from workflows.cancels import untouched
+from workflows.entity_state import stamp
 
 
 @workflow.defn(name="Platform")
 class PlatformWorkflow:
-    """Shows one platform account: what it can do, why it cannot, when it was swept."""
+    """Shows one platform account: what it can do, why it cannot, when it was swept; a cancel means nothing to it."""
 
     @workflow.init
     def __init__(self, report: dict[str, Any]) -> None:
@@ -25,6 +26,9 @@ class PlatformWorkflow:
     @workflow.run
     async def run(self, report: dict[str, Any]) -> None:
         """Publish each report; never ends by itself."""
+        await untouched(self._stay())
+
+    async def _stay(self) -> None:
         shown: dict[str, Any] = {}
         while True:
             view = self.view()

@@ -8,7 +8,8 @@ from typing import Any
 from temporalio import workflow
 
 from nebulous.models.secrets import SecretSpec, StoredSecret
-from workflows.entity import EntityState, Step
+from workflows.entity import Step
+from workflows.entity_state import EntityState
 from workflows.wishes import Resource
 
 

@@ -10,17 +10,24 @@ from temporalio.exceptions import ActivityError
 from activities.pace import Pace
 from activities.sweeps import SweepActivities, SweepRequest
 from nebulous.ids import platform_queue
+from workflows.cancels import untouched
 
 PAUSE_AFTER_ERROR = timedelta(seconds=5)
 
 
 @workflow.defn(name="PlatformSweep")
 class PlatformSweepWorkflow:
-    """Watches one platform account through one long activity, taken up again whenever it ends."""
+    """Watches one platform account through one long activity, taken up again whenever it ends.
+
+    A cancel means nothing to it: unwatched, nobody would see a command exit or a machine vanish.
+    """
 
     @workflow.run
     async def run(self, account: str) -> None:
         """Observe for ever; a lost worker process or an error only means a new observer."""
+        await untouched(self._observe(account))
+
+    async def _observe(self, account: str) -> None:
         workflow.set_current_details(f"Compares what `{account}` really has with what the workflows believe.")
         while not workflow.info().is_continue_as_new_suggested():
             try:

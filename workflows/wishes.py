@@ -6,8 +6,8 @@ validator, so that nothing of it is in history; a handler records what is wanted
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import ValidationError
 from temporalio import workflow
@@ -16,8 +16,10 @@ from temporalio.exceptions import ApplicationError
 from nebulous.models.base import InvalidDocument, Record, Spec, check
 from nebulous.models.changes import Wanted, against, between, cannot_change, lasting, unlike
 from nebulous.models.resources import LIVES_KEPT
-from workflows.entity import Entity, NextLife, S, as_dict
+from workflows.entity import Entity
+from workflows.entity_state import EntityState, NextLife, S, as_dict
 
+LONGEST_VERSION = 18  # digits
 LONGEST_LIST = 500  # characters of an event that lists changes
 REUSED = "its key was used with another body already"
 LATE = "no worker took it in time, and nobody waits for it any more"
@@ -60,6 +62,14 @@ class Decision(Record):
     changes: list[dict[str, Any]] = []
 
 
+class Meant(NamedTuple):
+    """Which lives a message means."""
+
+    this: bool  # the one that there is
+    coming: bool  # the one that is to follow it
+    earlier: bool  # the one that there is, but said of the life before: its sender knew that another was to follow
+
+
 class Resource(Entity[S]):
     """A resource that can be asked for again, and changed."""
 
@@ -86,11 +96,12 @@ class Resource(Entity[S]):
         if life and life in self.state.lives:
             return _decided("same" if life == mine else "past", life, f"that request made {life}, which is over")
         asked = wanted(spec, metadata)
-        if coming:
+        following = str(coming.metadata.get("id")) if coming else ""
+        if coming and (not coming.stopped or life == following):
             if unlike(self.model, wanted(coming.spec, coming.metadata), asked):
                 return _decided("conflict", mine, "another life is about to begin under this name")
-            return _decided("next", str(coming.metadata.get("id")))
-        if self.state.deleting or self.over():
+            return _decided("next", following)
+        if coming or self.state.deleting or self.over():  # as a stopped one, one that would begin stopped is followed
             self.follow_with(NextLife(spec=spec, metadata=metadata))
             return _decided("new" if self.final() and not self.rentals() else "next", life)
         known = self.state.metadata
@@ -189,7 +200,7 @@ class Resource(Entity[S]):
 
     def follow_with(self, life: NextLife, why: str = "") -> None:
         """Let another life follow this one, and show readers that it was asked for."""
-        self.state.next = life
+        self.state.next, self.state.metadata.next_id = life, str(life.metadata.get("id"))
         self.record("NextLife", f"a new life {life.metadata.get('id')} begins under this name{why}")
         self.publish(asked=True)
         life.asked_at = int(self.state.metadata.resource_version)
@@ -198,21 +209,42 @@ class Resource(Entity[S]):
 
     @workflow.signal(name="delete", description="Delete this resource; ends in proof that nothing of it is left.")
     def on_delete(self, request: dict[str, Any]) -> None:
-        """Want it gone. Idempotent; a message for another life is ignored.
-
-        A `version` (resource_version) says what its sender had seen. Whoever saw one life while the next was asked
-        for already means the name: both, also when the next has begun meanwhile. Whoever had not means the one life.
-        """
-        state, coming, life = self.state, self.state.next, request.get("id")
-        version = str(request.get("version") or "")
-        seen = int(version) if version.isdecimal() else None
-        mine = self.addressed(request)
-        if coming and (life == coming.metadata.get("id") or (mine and (seen is None or seen >= coming.asked_at))):
-            state.next = None
-            self.record("NextLifeDropped", "the life that was to follow is not wanted any more")
-        before = life in state.lives and seen is not None and seen >= state.asked_at > 0
-        if mine or before:
+        """Want gone what is meant. Idempotent."""
+        meant = which(self.state, request)
+        if meant.coming:
+            self.drop_next()
+        if meant.this or meant.earlier:
             self.want_deleted("DeleteRequested", "deletion requested")
+
+    # --- of the life that is to follow --------------------------------------------------------------------
+
+    def hold_next(self, stopped: bool) -> None:
+        """Let the life that is to follow begin stopped, or run after all."""
+        coming = self.state.next
+        if coming and coming.stopped != stopped:
+            coming.stopped = stopped
+            if stopped:
+                self.record("NextLifeStopped", "the life that is to follow begins stopped")
+            else:
+                self.record("NextLifeStarts", "the life that is to follow runs after all")
+
+
+def which(state: EntityState, request: Mapping[str, Any]) -> Meant:
+    """Say which lives a message means: those that its sender could know of (docs/adr/0012).
+
+    It names a life by `id`, and by `version` (resource_version) what of it its sender had seen. Whoever had seen one
+    life while the next was asked for already means the name: both, also when the next has begun meanwhile. Whoever
+    had not means the one life. Without a version the name is meant, without an id whatever has it.
+    """
+    coming, life = state.next, request.get("id")
+    version = str(request.get("version") or "")
+    seen = int(version) if version.isascii() and version.isdecimal() and len(version) <= LONGEST_VERSION else None
+    this = life in (None, "", state.metadata.id)
+    follows = coming is not None and (
+        life == coming.metadata.get("id") or (this and (seen is None or seen >= coming.asked_at))
+    )
+    earlier = not this and life in state.lives and seen is not None and seen >= state.asked_at > 0
+    return Meant(this, follows, earlier)
 
 
 def wanted(spec: dict[str, Any], metadata: dict[str, Any]) -> Wanted:

@@ -113,11 +113,11 @@ def _finished(row: Json) -> bool:
 
 
 def _lives(row: Json) -> bool:
-    """True for what costs something: a failed one whose machine is kept does, and a stop gives it back."""
+    """True for what costs something: also a failed one whose machine is kept, and one that is to be followed."""
     status = row["status"]
     conditions: list[Json] = status.get("conditions") or []
     kept = any(each.get("reason") == "KeptOnFailure" for each in conditions)
-    return status["status"] not in FINAL or kept
+    return status["status"] not in FINAL or kept or bool(row["metadata"].get("next_id"))
 
 
 def labelled(labels: list[str] | None) -> str:

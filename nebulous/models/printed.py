@@ -13,7 +13,7 @@ from nebulous.models.kinds import KINDS, Kind
 
 STATUS = "status"
 #: Of `metadata`, what nobody can ask for.
-GIVEN = ("id", "spec_version", "created_by", "created_at", "updated_at", "deleted_at")
+GIVEN = ("id", "spec_version", "created_by", "created_at", "updated_at", "deleted_at", "next_id")
 #: Beside a list, where to go on reading it.
 CURSOR = "cursor"
 

@@ -99,6 +99,7 @@ class Metadata(Record):
     created_at: int = 0  # unix seconds
     updated_at: int = 0
     deleted_at: int | None = None  # unix seconds; when deletion was asked for
+    next_id: str | None = None  # of the life that is to follow under this name
 
     @property
     def tag(self) -> str:

@@ -133,6 +133,26 @@ async def test_stop_and_start_reach_the_container_and_say_when_there_is_nothing_
     assert (await said(world, "restart"))[:2] == (202, "accepted")
 
 
+async def test_a_stop_while_another_life_is_to_follow_is_of_that_too_and_a_start_takes_it_back(world: Any) -> None:
+    http = world.desk.http
+    await world.create(labels=sim_labels(boot="0s", delete_takes="2s"))
+    first = await world.until("running")
+    spec = {"image": "second", "platform": world.platform, "metadata": {"labels": sim_labels(boot="0s")}}
+    replaced = await http.put("/v1/containers/default/foo?replace=true", json=spec)
+    assert (replaced.status_code, replaced.headers["X-Nebu-Outcome"]) == (202, "next"), replaced.text
+    following = (await world.row())["metadata"]["next_id"]
+    assert following == replaced.json()["metadata"]["id"]
+    for verb in ("stop", "start", "restart", "stop"):
+        reply = await http.post(f"/v1/containers/default/foo/{verb}")
+        assert (reply.status_code, reply.headers["X-Nebu-Outcome"]) == (202, "accepted"), reply.text
+        assert reply.json()["metadata"]["id"] == first["metadata"]["id"]
+    row = await world.until("stopped")
+    assert (row["metadata"]["id"], row["image"], row["metadata"]["next_id"]) == (following, "second", None)
+    assert (row["status"]["started_at"], row["status"]["message"]) == (None, "before it ran")
+    assert (await said(world, "start"))[:2] == (202, "accepted")
+    await world.until("running")
+
+
 async def test_what_can_never_run_is_not_started_and_says_why(world: Any) -> None:
     await world.create(labels=sim_labels(fail="Rejected"))
     await world.until("invalid")

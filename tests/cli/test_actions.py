@@ -91,11 +91,13 @@ def test_the_panic_button_needs_a_yes_where_nobody_can_be_asked(nebu, server, do
 
 def test_the_panic_button_stops_all_that_live(nebu, server, double):
     rows = [double.container("a"), double.container("b", namespace="team"), double.container("c", status="failed")]
-    server.on("GET", "/v1/containers", {"containers": rows, "cursor": None})
-    for path in ("/v1/containers/default/a/stop", "/v1/containers/team/b/stop"):
+    followed = double.container("d", status="completed")
+    followed["metadata"]["next_id"] = "the-life-that-begins-in-a-moment"
+    server.on("GET", "/v1/containers", {"containers": [*rows, followed], "cursor": None})
+    for path in ("/v1/containers/default/a/stop", "/v1/containers/team/b/stop", "/v1/containers/default/d/stop"):
         server.on("POST", path, double.Reply(202, double.container()))
     ended = nebu("stop", "containers", "--all", "--yes")
-    assert (ended.code, ended.out) == (0, "container/a stopping\ncontainer/b stopping\n")
+    assert (ended.code, ended.out) == (0, "container/a stopping\ncontainer/b stopping\ncontainer/d stopping\n")
 
 
 def test_the_panic_button_tells_the_admin_what_other_organizations_rent(nebu, server):

@@ -109,6 +109,24 @@ async def created_again_and_deleted_before_it_began(run: Nebula) -> str:
     return await delete(life)
 
 
+async def stopped_before_it_began(run: Nebula) -> str:
+    """The next life begins stopped, and is started by who knew only that it was to come."""
+    life = await run.create(labels=sim_labels(boot="0s", delete_takes="1s"))
+    await life.until("running")
+    await life.signal("delete")
+    assert (await again(life, "second"))["outcome"] == "next"
+    for verb in ("stop", "start", "stop"):
+        await life.signal(verb)
+    seen = (await life.row()).metadata
+    await _reborn(life, "second")
+    await life.until("stopped")
+    await life.signal("start", id=seen.id, version=seen.resource_version)
+    await life.until("running")
+    await life.signal("stop", id=seen.id, version=seen.resource_version)
+    await life.until("stopped")
+    return await delete(life)
+
+
 async def _reborn(life: Resource, new_id: str) -> None:
     async def so() -> bool:
         return (await life.row()).metadata.id == new_id
@@ -199,6 +217,7 @@ CONTAINER = [
         created_again_once_finished,
         created_again_while_deleting,
         created_again_and_deleted_before_it_began,
+        stopped_before_it_began,
         deleted_with_what_it_owns,
     ),
 ]
