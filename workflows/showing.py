@@ -129,5 +129,8 @@ class Shown(Generic[S]):
 
 
 def _said(shown: object) -> object:
-    """What a part of the memo says: a null is as good as nothing, or a field that is new would change what replays."""
-    return {key: value for key, value in as_dict(shown).items() if value is not None}
+    """What a part of the memo says: a null is as good as nothing, or a field that is new would change what replays.
+
+    A part that is not there at all says less than an empty one, which readers need.
+    """
+    return None if shown is None else {key: value for key, value in as_dict(shown).items() if value is not None}
