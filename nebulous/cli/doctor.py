@@ -37,9 +37,9 @@ def command() -> int:
     """Look at everything; exit code 1 when something is broken."""
     broken = 0
     for finding in findings():
-        emit(f"{finding.state:<5} {finding.subject + ':':<14} {finding.text}")
+        emit(f"{finding.state:<5} {finding.subject + ':':<20} {finding.text}")
         if finding.advice:
-            emit(f"{'':<21}-> {finding.advice}")
+            emit(f"{'':<27}-> {finding.advice}")
         broken += finding.state == BAD
     return failures.FAILED if broken else 0
 
