@@ -12,6 +12,8 @@ need docker-init tini
 need ip iproute2
 need iptables iptables
 need unshare util-linux
+need /usr/sbin/sshd openssh-server
+need ssh-keygen openssh-client
 need busybox busybox-static
 # A busybox that needs shared libraries does not run in the tests' image.
 if command -v busybox >/dev/null && ldd "$(command -v busybox)" >/dev/null 2>&1; then

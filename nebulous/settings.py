@@ -5,12 +5,14 @@ Every field says its unit and its reason; `docs/settings.md` is generated from t
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -18,6 +20,8 @@ from pydantic_settings import (
     SettingsConfigDict,
     YamlConfigSettingsSource,
 )
+
+from nebulous.machines import ENGINE, Way
 
 CLOUDS = ("runpod", "ec2", "gce")
 
@@ -46,6 +50,28 @@ class SimSettings(BaseModel):
     latency_s: float = Field(default=0.0, ge=0, description="seconds before each of its answers")
     error_rate: float = Field(default=0.0, ge=0, le=1, description="share of calls that are answered with an error")
     boot_s: float = Field(default=0.5, ge=0, description="seconds from rental to ready, unless a label says otherwise")
+
+
+class Machine(BaseModel):
+    """A machine of one's own with a Docker Engine, reached by SSH."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ssh: str = Field(description="[user@]host[:port]; also a Host of ~/.ssh/config")
+    identity_file: Path | None = Field(default=None, description="private key; default: as `ssh` would choose")
+    engine: str = Field(default=ENGINE, description="the Engine's socket on that machine")
+
+    @field_validator("ssh")
+    @classmethod
+    def _readable(cls, text: str) -> str:
+        Way.parse(text)
+        return text
+
+    @property
+    def way(self) -> Way:
+        """How to get there."""
+        key = self.identity_file.expanduser() if self.identity_file else None
+        return Way.parse(self.ssh, key, self.engine)
 
 
 class FileSource(PydanticBaseSettingsSource):
@@ -110,6 +136,10 @@ class Settings(BaseSettings):
     docker_subnets: str = Field(
         default="10.213.0.0/16",
         description="pool of which each namespace's network gets a /24; must not clash with a VPN",
+    )
+    platforms: dict[str, Machine] = Field(
+        default={},
+        description='machines of your own with Docker, by account: {"docker:gpu-box": {"ssh": "me@gpu-box"}}',
     )
     sim: SimSettings = SimSettings()
     archive: str | None = Field(
@@ -204,7 +234,19 @@ class Settings(BaseSettings):
 
     def environment(self) -> dict[str, str]:
         """These settings as variables for a child process."""
-        values: dict[str, Any] = self.model_dump(mode="json", exclude_none=True, exclude={"sim"})
-        env = {f"NEBU_{name.upper()}": str(value) for name, value in values.items()}
-        env["NEBU_SIM"] = self.sim.model_dump_json()
-        return env
+        values: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
+        structured = ("sim", "platforms")
+        env = {f"NEBU_{name.upper()}": str(value) for name, value in values.items() if name not in structured}
+        return env | {f"NEBU_{name.upper()}": json.dumps(values[name]) for name in structured}
+
+    @field_validator("platforms")
+    @classmethod
+    def _attached(cls, machines: dict[str, Machine]) -> dict[str, Machine]:
+        """Only Docker's machines can be attached, under names that a queue and a folder can have."""
+        for account in machines:
+            kind, _, name = account.partition(":")
+            if kind != "docker" or not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", name):
+                raise ValueError(
+                    f"{account!r} is no machine of one's own: write docker:NAME, with lower case letters, digits and -"
+                )
+        return machines

@@ -106,7 +106,27 @@ async def platforms_to_host(client: Client, settings: Settings, install: str) ->
         from activities.platforms.docker import DockerPlatform
 
         hosted.append(DockerPlatform(host, install, settings.docker_host, settings.docker_subnets, settings.data))
-    return hosted
+    return hosted + _attached(settings, install)
+
+
+def _attached(settings: Settings, install: str) -> list[Platform]:
+    """The Engines of machines that are reached by SSH."""
+    if not settings.platforms:
+        return []
+    from activities.platforms.docker import DockerPlatform
+    from activities.runtimes.tunnel import Tunnel
+
+    pins = settings.data / "ssh" / "known_hosts"
+    return [
+        DockerPlatform(
+            account.partition(":")[2],
+            install,
+            subnets=settings.docker_subnets,
+            data_dir=settings.data,
+            tunnel=Tunnel(machine.way, pins),
+        )
+        for account, machine in settings.platforms.items()
+    ]
 
 
 async def _simulated_before(client: Client, host: str) -> set[str]:
@@ -203,6 +223,7 @@ class Hosted:
 
     def _describe(self, disabled: str | None, hint: str | None, configured: bool) -> PlatformReport:
         platform = self._platform
+        attached = self._settings.platforms.get(platform.account)
         return PlatformReport(
             platform=platform.type,
             account=platform.account,
@@ -212,5 +233,5 @@ class Hosted:
             configured=configured,
             disabled=disabled,
             hint=hint,
-            detail=f"on {machine.node()}",
+            detail=f"at {attached.ssh}, from {machine.node()}" if attached else f"on {machine.node()}",
         )

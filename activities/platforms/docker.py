@@ -19,12 +19,13 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from activities.platforms.base import Ask, Command, Progress, Size, Verdict
-from activities.runtimes import docker_config, docker_exec, docker_files, docker_gpus, docker_usage, gpu_usage
+from activities.runtimes import docker_config, docker_exec, docker_files, docker_gpus, docker_usage, driver, gpu_usage
 from activities.runtimes.docker import DockerRuntime, Login
 from activities.runtimes.docker_engine import Engine, part
 from activities.runtimes.docker_exec import DockerExecution
 from activities.runtimes.docker_networks import Locks, Networks
 from activities.runtimes.docker_probes import DockerProbes
+from activities.runtimes.tunnel import Tunnel
 from nebulous.errors import (
     AuthFailed,
     Conflict,
@@ -72,6 +73,7 @@ class DockerPlatform:
         docker_host: str | None = None,
         subnets: str = "10.213.0.0/16",
         data_dir: Path | None = None,
+        tunnel: Tunnel | None = None,
     ) -> None:
         """Connects on first use.
 
@@ -81,12 +83,15 @@ class DockerPlatform:
             docker_host: Address of the Engine; default DOCKER_HOST, else Docker's context, else its socket.
             subnets: The pool of the namespaces' networks.
             data_dir: Where the lock files of this machine lie; default the system's temporary folder.
+            tunnel: To the machine whose Engine it is, instead of `docker_host`; closed with this.
         """
         self.account = f"{self.type}:{host}"
-        self._runtime = DockerRuntime(Engine(docker_host))
+        self._tunnel = tunnel
+        self._driver = tunnel.driver if tunnel else driver.here
+        self._runtime = DockerRuntime(Engine(docker_host, tunnel))
         self._probes = DockerProbes(self._runtime.engine)
         folder = data_dir or Path(tempfile.gettempdir()) / f"nebulous-{os.getuid()}"
-        self._locks = Locks(folder / "docker")
+        self._locks = Locks(folder / (f"docker-{host}" if tunnel else "docker"))
         self._networks = Networks(self._runtime, install, subnets, self._locks)
         self._starting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._ended: dict[str, _Ended] = {}
@@ -107,7 +112,7 @@ class DockerPlatform:
         info, image = await asyncio.gather(self._runtime.info(), self._there(ask.image, ask.image_digest))
         if not ask.accelerators:
             return [self._offer(image)]
-        found = docker_gpus.fitting(ask.accelerators, await docker_gpus.inventory(), info)
+        found = docker_gpus.fitting(ask.accelerators, await docker_gpus.inventory(self._driver), info)
         return [self._offer(image, rank, count, name) for rank, count, name in found]
 
     async def prepare(self, launch: Launch, command: Command, progress: Progress) -> str:
@@ -239,7 +244,7 @@ class DockerPlatform:
             raise Conflict(f"no command runs in {instance.id[:12]!r}")
         held = str(part(seen["Config"], "Labels").get(TAG_GPUS) or "")
         indexes = {int(index) for index in held.split(",") if index}
-        return used.model_copy(update={"accelerators": await gpu_usage.with_indexes(indexes)})
+        return used.model_copy(update={"accelerators": await gpu_usage.with_indexes(indexes, self._driver)})
 
     async def close(self) -> None:
         """Remove the networks that are empty, as far as the Engine answers, and let go of connections."""
@@ -247,6 +252,8 @@ class DockerPlatform:
             async with asyncio.timeout(TIDY_S):
                 await self._networks.tidy(linger_s=0)
         await self._runtime.engine.close()
+        if self._tunnel:
+            await self._tunnel.close()
 
     async def _there(self, image: str, digest: str) -> str:
         """The digest of an image that the Engine has already; "" when it has to be pulled, or is not asked for."""
@@ -308,7 +315,7 @@ class DockerPlatform:
             yield []
             return
         async with self._locks.hold("gpus"):
-            here, holders = await asyncio.gather(docker_gpus.inventory(), self._runtime.list(TAG_GPUS))
+            here, holders = await asyncio.gather(docker_gpus.inventory(self._driver), self._runtime.list(TAG_GPUS))
             yield docker_gpus.pick(offer.accelerator_count, offer.accelerator, here, holders)
 
     async def _path(self, instance: Instance, path: str) -> str:

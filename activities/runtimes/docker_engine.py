@@ -21,6 +21,7 @@ from aiodocker import Docker
 from aiodocker.exceptions import DockerContextError
 
 from activities.runtimes.docker_line import FRAME, Line
+from activities.runtimes.tunnel import Tunnel
 from nebulous.errors import AuthFailed, Conflict, NebulousError, NotFound, Rejected, Unavailable
 
 #: The newest API version that our tests ran against; a newer Engine is spoken to in this one if it still can.
@@ -61,25 +62,29 @@ def own_address() -> str:
 class Engine:
     """One Engine. Raises only NebulousError, with the Engine's own words as the message."""
 
-    def __init__(self, address: str | None = None) -> None:
+    def __init__(self, address: str | None = None, tunnel: Tunnel | None = None) -> None:
         """Name the Engine; nothing is connected before the first call.
 
         Args:
             address: unix://, tcp://, https:// or ssh://; default DOCKER_HOST, else Docker's context, else its socket.
+            tunnel: To the machine that it is on, instead of an address.
         """
         # aiodocker 0.27 would let the CLI's current context win over DOCKER_HOST, which Docker's CLI does not.
-        self._address = address or os.environ.get("DOCKER_HOST") or None
+        self._address = tunnel.address if tunnel else address or os.environ.get("DOCKER_HOST") or None
+        self._tunnel = tunnel
         self._docker: Docker | None = None
         self._version = ""
 
     @property
     def address(self) -> str:
         """Where the Engine is, for people."""
-        return self._address or DEFAULT_ADDRESS
+        return self._tunnel.name if self._tunnel else self._address or DEFAULT_ADDRESS
 
     @property
     def machine(self) -> str:
         """The address of the Engine's machine, as others reach it: named by ours, or this machine's own."""
+        if self._tunnel:
+            return self._tunnel.host
         where = urlsplit(self.address)
         return where.hostname if where.scheme in REMOTE and where.hostname else own_address()
 
@@ -234,6 +239,8 @@ class Engine:
             raise self._silent() from error
 
     async def _url(self, docker: Docker, path: str) -> str:
+        if self._tunnel:
+            await self._tunnel.ready()
         if not self._version:
             timeout = aiohttp.ClientTimeout(total=CALL_S, sock_connect=CONNECT_S)
             async with docker.session.get(f"{docker.docker_host}/version", timeout=timeout) as response:
@@ -258,7 +265,8 @@ class Engine:
     def _silent(self, why: str = "") -> Unavailable:
         """The error for an Engine that does not answer; forgets what was negotiated, for it may come back newer."""
         self._version = ""
-        return Unavailable(f"Docker does not answer at {self.address}" + (f": {why}" if why else ""), START_IT)
+        hint = f"start it there, or see why: ssh {self._tunnel.name} docker info" if self._tunnel else START_IT
+        return Unavailable(f"Docker does not answer at {self.address}" + (f": {why}" if why else ""), hint)
 
 
 class _Body:

@@ -1,4 +1,4 @@
-"""The GPUs of this machine, and which of them a container gets: the Engine knows neither.
+"""The GPUs of an Engine's machine, and which of them a container gets: the Engine knows neither.
 
 A request for a number of GPUs would give every container the first ones, so each gets its own by index, and holds
 them by a label for as long as it exists.
@@ -6,38 +6,22 @@ them by a label for as long as it exists.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from activities.runtimes import driver
+from activities.runtimes.driver import Driver
 from nebulous import catalog
 from nebulous.errors import NoAccelerator, OutOfCapacity, Rejected
 from nebulous.ids import TAG_GPUS
 
-SMI = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
-SMI_S = 10.0
 TOOLKIT = "install the NVIDIA Container Toolkit (nvidia-ctk runtime configure), or name another platform"
 
 
-async def inventory() -> list[str]:
-    """List the GPUs of this machine by index, named as in the catalog; empty where the driver does not answer."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *SMI, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-        )
-    except OSError:
-        return []
-    try:
-        async with asyncio.timeout(SMI_S):
-            output, _ = await process.communicate()
-    except TimeoutError:
-        return []  # a driver that hangs must not hang the offers
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    names = output.decode().splitlines() if process.returncode == 0 else []
+async def inventory(ask: Driver = driver.here) -> list[str]:
+    """List the GPUs of a machine by index, named as in the catalog; empty where the driver does not answer."""
+    names = (await ask("--query-gpu=name", "--format=csv,noheader")).splitlines()
     return [_named(name.strip()) for name in names if name.strip()]
 
 

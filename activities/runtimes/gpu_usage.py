@@ -1,15 +1,14 @@
-"""How busy this machine's GPUs are, as `nvidia-smi` tells; nothing where there is no driver."""
+"""How busy a machine's GPUs are, as `nvidia-smi` tells; nothing where there is no driver."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
+from activities.runtimes import driver
+from activities.runtimes.driver import Driver
 from nebulous.models.platforms import AcceleratorUsage
 
-SMI_S = 5.0
 GPUS = ("--query-gpu=index,uuid,name,utilization.gpu,memory.used,memory.total", "--format=csv,noheader,nounits")
 PROGRAMS = ("--query-compute-apps=pid,gpu_uuid", "--format=csv,noheader,nounits")
 _MIB = 1 << 20
@@ -23,20 +22,20 @@ class Gpu:
     usage: AcceleratorUsage
 
 
-async def with_indexes(indexes: set[int]) -> list[AcceleratorUsage]:
+async def with_indexes(indexes: set[int], ask: Driver = driver.here) -> list[AcceleratorUsage]:
     """How busy these are."""
-    return await _chosen(lambda gpu: gpu.usage.index in indexes) if indexes else []
+    return await _chosen(lambda gpu: gpu.usage.index in indexes, ask) if indexes else []
 
 
 async def of_processes(pids: set[int]) -> list[AcceleratorUsage]:
     """How busy those are on which one of these processes computes."""
-    rows = _rows(await _ask(*PROGRAMS))
+    rows = _rows(await driver.here(*PROGRAMS))
     used = {row[1] for row in rows if len(row) == 2 and row[0].isdecimal() and int(row[0]) in pids}
-    return await _chosen(lambda gpu: gpu.uuid in used) if used else []
+    return await _chosen(lambda gpu: gpu.uuid in used, driver.here) if used else []
 
 
-async def _chosen(wanted: Callable[[Gpu], bool]) -> list[AcceleratorUsage]:
-    gpus = [gpu for row in _rows(await _ask(*GPUS)) if (gpu := _gpu(row))]
+async def _chosen(wanted: Callable[[Gpu], bool], ask: Driver) -> list[AcceleratorUsage]:
+    gpus = [gpu for row in _rows(await ask(*GPUS)) if (gpu := _gpu(row))]
     return [gpu.usage for gpu in gpus if wanted(gpu)]
 
 
@@ -64,23 +63,3 @@ def _number(text: str) -> float | None:
 
 def _rows(listed: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split(",")] for line in listed.splitlines() if line.strip()]
-
-
-async def _ask(*question: str) -> str:
-    """What the driver's program says; empty when it is not there, fails or hangs."""
-    try:
-        program = await asyncio.create_subprocess_exec(
-            "nvidia-smi", *question, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-        )
-    except OSError:
-        return ""
-    try:
-        async with asyncio.timeout(SMI_S):
-            said, _ = await program.communicate()
-    except TimeoutError:
-        return ""
-    finally:
-        if program.returncode is None:
-            with suppress(ProcessLookupError):
-                program.kill()
-    return said.decode(errors="replace") if program.returncode == 0 else ""
