@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from nebulous import waiting
 from nebulous.client.wire import Place
-from nebulous.errors import NotReady, Unavailable
+from nebulous.errors import Ended, NotReady, Unavailable
 from nebulous.remote import STDERR, Connected, RemoteExecution, execute
 from nebulous.waiting import Limit
 
@@ -25,6 +26,18 @@ class Executed:
     exit_code: int
     stdout: bytes
     stderr: bytes
+
+    def checked(self, where: str) -> Self:
+        """Itself, if its exit code is 0.
+
+        Raises:
+            Ended: It is another.
+        """
+        if self.exit_code == 0:
+            return self
+        last = self.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        said = f": {last}" if last else ""
+        raise Ended(f"{self.command[0]!r} in {where!r} ended with exit code {self.exit_code}{said}")
 
 
 @dataclass(frozen=True)

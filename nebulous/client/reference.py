@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from nebulous.client import executing, replies
-from nebulous.client._sync import api, client, containers, follow, inside, secrets
+from nebulous.client._sync import api, arrivals, client, containers, follow, inside, secrets
 
 HEAD = """\
 # The client, method by method
@@ -23,6 +23,7 @@ with `async for`, and `close` is `aclose`. Types are in the code, where editors 
 PARTS: tuple[tuple[str, type[Any]], ...] = (
     ("client", client.Client),
     ("client.containers", containers.Containers),
+    ("client.containers", arrivals.Arrivals),
     ("client.containers", inside.Inside),
     ("client.secrets", secrets.Secrets),
     ("log", follow.Log),

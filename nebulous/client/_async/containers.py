@@ -7,8 +7,10 @@ from typing import Any, Unpack
 
 from nebulous import waiting
 from nebulous.client._async import waits
+from nebulous.client._async.arrivals import AsyncArrivals
 from nebulous.client._async.follow import AsyncLog, AsyncLogText, AsyncStream, AsyncWatch
-from nebulous.client._async.inside import PLURAL, AsyncInside, life_of
+from nebulous.client._async.inside import AsyncInside
+from nebulous.client._async.places import PLURAL, life_of
 from nebulous.client.replies import Applied, Container, ContainerChange, Plan, record
 from nebulous.client.wire import Json, Place
 from nebulous.errors import InvalidRequest, NotFound
@@ -38,7 +40,7 @@ class AsyncContainerWatch(AsyncStream[ContainerChange]):
                 yield ContainerChange.of(change)
 
 
-class AsyncContainers(AsyncInside):
+class AsyncContainers(AsyncArrivals, AsyncInside):
     """What can be done with containers.
 
     A container is named by its name (`namespace` and `owner` then say where, else the client's own are meant;
@@ -222,29 +224,6 @@ class AsyncContainers(AsyncInside):
         row: Json = await self._api.delete(place)
         if wait:
             await waits.until_gone(self._api, place, life_of(container) or str(row["metadata"]["id"]), limit)
-
-    async def wait(
-        self,
-        container: Container | str,
-        until: Until = "finished",
-        *,
-        limit: Limit = None,
-        namespace: str | None = None,
-        owner: str | None = None,
-    ) -> Container:
-        """Wait until it has a status and return it then; `finished` is any end, good or bad.
-
-        Goes on through a restart of the server.
-
-        Raises:
-            Ended: It has ended otherwise, so it can no longer come to that.
-            NotReady: It is not there yet after `limit`.
-            NotFound: It was deleted.
-        """
-        waiting.check_until(until)
-        if isinstance(container, str):
-            container = await self.get(container, namespace=namespace, owner=owner)
-        return await waits.until_reached(self._api, self._place(container), container, until, limit)
 
     def logs(
         self,

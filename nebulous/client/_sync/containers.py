@@ -8,8 +8,10 @@ from typing import Any, Unpack
 
 from nebulous import waiting
 from nebulous.client._sync import waits
+from nebulous.client._sync.arrivals import Arrivals
 from nebulous.client._sync.follow import Log, LogText, Stream, Watch
-from nebulous.client._sync.inside import PLURAL, Inside, life_of
+from nebulous.client._sync.inside import Inside
+from nebulous.client._sync.places import PLURAL, life_of
 from nebulous.client.replies import Applied, Container, ContainerChange, Plan, record
 from nebulous.client.wire import Json, Place
 from nebulous.errors import InvalidRequest, NotFound
@@ -39,7 +41,7 @@ class ContainerWatch(Stream[ContainerChange]):
                 yield ContainerChange.of(change)
 
 
-class Containers(Inside):
+class Containers(Arrivals, Inside):
     """What can be done with containers.
 
     A container is named by its name (`namespace` and `owner` then say where, else the client's own are meant;
@@ -219,29 +221,6 @@ class Containers(Inside):
         row: Json = self._api.delete(place)
         if wait:
             waits.until_gone(self._api, place, life_of(container) or str(row["metadata"]["id"]), limit)
-
-    def wait(
-        self,
-        container: Container | str,
-        until: Until = "finished",
-        *,
-        limit: Limit = None,
-        namespace: str | None = None,
-        owner: str | None = None,
-    ) -> Container:
-        """Wait until it has a status and return it then; `finished` is any end, good or bad.
-
-        Goes on through a restart of the server.
-
-        Raises:
-            Ended: It has ended otherwise, so it can no longer come to that.
-            NotReady: It is not there yet after `limit`.
-            NotFound: It was deleted.
-        """
-        waiting.check_until(until)
-        if isinstance(container, str):
-            container = self.get(container, namespace=namespace, owner=owner)
-        return waits.until_reached(self._api, self._place(container), container, until, limit)
 
     def logs(
         self,

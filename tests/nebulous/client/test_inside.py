@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from nebulous import AsyncClient
 from nebulous.client import Executed, Offers
-from nebulous.errors import Conflict, InvalidRequest, NotFound, NotReady, Rejected
+from nebulous.errors import Conflict, Ended, InvalidRequest, NotFound, NotReady, Rejected
 from nebulous.models.platforms import Usage
 from tests.nebula import eventually, sim_labels
 from tests.served_api import ServedApi
@@ -82,6 +83,24 @@ async def test_cancelling_ends_the_command(api: ServedApi, running: Any, organiz
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(task, 20)
+
+
+async def test_twenty_commands_run_at_once(api: ServedApi, running: Any, organization: str):
+    together = threading.Barrier(20, timeout=30)
+
+    def number(mine: int) -> Iterator[bytes]:
+        together.wait()  # none goes on before all have begun
+        yield b"%d" % mine
+
+    async with AsyncClient(api.url, api.token(organization)) as client:
+        each = (client.containers.exec(running, ["cat"], stdin=number(mine)) for mine in range(20))
+        assert [done.stdout for done in await asyncio.gather(*each)] == [b"%d" % mine for mine in range(20)]
+
+
+async def test_an_exit_code_can_be_an_error(client: Any, running: Any):
+    assert (await client.containers.exec(running, ["echo", "a"], check=True)).stdout == b"a\n"
+    with pytest.raises(Ended, match=r"'exit' in '.*' ended with exit code 7"):
+        await client.containers.exec(running, ["exit", "7"], check=True)
 
 
 async def test_nothing_is_run_in_what_has_ended_or_never_was(client: Any, running: Any):
