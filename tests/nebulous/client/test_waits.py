@@ -62,7 +62,7 @@ async def test_a_wait_takes_what_one_watch_tells_over_a_cut(scripted: Any, serve
     server.on("GET", WATCH, first, then)
     done = await scripted.containers.wait("foo", limit=LIMIT)
     assert (done.succeeded, done.metadata.resource_version) == (True, "3")
-    begun, resumed = server.requests("GET", WATCH)
+    begun, resumed = server.requests("GET", WATCH)[:2]  # the break behind the last event may be met by a third
     assert begun.query == {"kind": ["containers"], "owner": ["local"], "namespace": ["lab"], "name": ["foo"]}
     assert resumed.query == {**begun.query, "cursor": ["3"]}
     assert len(server.requests("GET", FOO)) == 2  # for its name, and once before the watch
@@ -140,7 +140,8 @@ async def test_several_share_one_watch_and_come_back_in_their_order(scripted: An
     assert [each.metadata.name for each in found] == ["a", "b", "c"]
     each = [one.metadata.name async for one in scripted.containers.as_completed(["a", "b", "c"], limit=LIMIT)]
     assert each == ["c", "a", "b"]
-    assert [asked.query.get("name") for asked in server.requests("GET", WATCH)] == [None, None]
+    begun = [asked.query for asked in server.requests("GET", WATCH) if "cursor" not in asked.query]
+    assert [query.get("name") for query in begun] == [None, None]  # one for each of the two waits
 
 
 async def test_who_is_late_is_named(scripted: Any, server: Any):
