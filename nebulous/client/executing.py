@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Self
 
 from nebulous import waiting
-from nebulous.client.wire import Place
-from nebulous.errors import Ended, NotReady, Unavailable
+from nebulous.client.wire import READ_TIMEOUT, Place
+from nebulous.errors import Ended, NotReady, Unavailable, Unreachable
 from nebulous.remote import STDERR, Connected, RemoteExecution, execute
 from nebulous.waiting import Limit
 
@@ -56,6 +57,8 @@ class Execution:
         self, api: Connected, place: Place, command: str | Sequence[str], ends: Ends, limit: Limit = None
     ) -> None:
         """A text is a line for the container's shell, a sequence a program and its arguments."""
+        if isinstance(ends.stdin, str):
+            raise TypeError("stdin is bytes, or an iterable of bytes, and no str: encode it")
         self._argv = [*SHELL, command] if isinstance(command, str) else [*command]
         self._api, self._place = api, place
         self._ends, self._limit = ends, limit
@@ -72,12 +75,13 @@ class Execution:
             Unavailable: The connection broke, and the command was ended with it.
             NebulousError: What the server refuses. Whatever reading the input raises.
         """
-        running = execute(self._api, self._place, self._argv)
+        end = monotonic() + waiting.seconds(self._limit)
+        running = self._begun(end)
         with self._lock:
             self._running = running
             if self._closed:
                 running.close()
-        timer = self._timer()
+        timer = self._timer(end)
         try:
             with running:
                 return self._finish(running)
@@ -86,8 +90,7 @@ class Execution:
                 raise self._failure from error
             if not self._late:
                 raise
-            what = f"{self._argv[0]!r} in {self._place.name!r} still ran after {waiting.shown(self._limit)}"
-            raise NotReady(what, "it was ended; give it more time") from error
+            raise self._late_for("still ran", "it was ended; give it more time") from error
         finally:
             if timer:
                 timer.cancel()
@@ -99,10 +102,22 @@ class Execution:
         if running:
             running.close()
 
-    def _timer(self) -> threading.Timer | None:
+    def _begun(self, end: float) -> RemoteExecution:
+        within = min(READ_TIMEOUT.total_seconds(), max(0.0, end - monotonic()))
+        try:
+            return execute(self._api, self._place, self._argv, open_within=within)
+        except Unreachable as error:
+            if monotonic() < end:
+                raise
+            raise self._late_for("had not begun", "the server does not answer; try later") from error
+
+    def _late_for(self, how: str, hint: str) -> NotReady:
+        return NotReady(f"{self._argv[0]!r} in {self._place.name!r} {how} after {waiting.shown(self._limit)}", hint)
+
+    def _timer(self, end: float) -> threading.Timer | None:
         if self._limit is None:
             return None
-        timer = threading.Timer(waiting.seconds(self._limit), self._expire)
+        timer = threading.Timer(max(0.0, end - monotonic()), self._expire)
         timer.daemon = True
         timer.start()
         return timer
@@ -124,7 +139,7 @@ class Execution:
         """Give it its input; an iterable that fails ends the command."""
         stdin = self._ends.stdin
         try:
-            for piece in [stdin] if isinstance(stdin, bytes) else stdin:
+            for piece in [bytes(stdin)] if isinstance(stdin, (bytes, bytearray, memoryview)) else stdin:
                 if running.over:  # an input may have no end of its own
                     return
                 running.send(piece)

@@ -20,6 +20,10 @@ async def aside(work: Callable[[], T]) -> T:
     def run() -> None:
         try:
             result = context.run(work)
+        except StopIteration as error:  # which no future takes
+            stopped = RuntimeError("StopIteration was raised by what was called")
+            stopped.__cause__ = error
+            settle = _unless_cancelled(done, lambda: done.set_exception(stopped))
         except BaseException as error:  # for whoever awaits it
             settle = _unless_cancelled(done, lambda error=error: done.set_exception(error))
         else:

@@ -122,7 +122,7 @@ class AsyncContainers(AsyncArrivals, AsyncInside):
 
         Args:
             container: Which one.
-            fields: As in a file, with `more` on top; None takes a field back to its default.
+            fields: As in a file, with `more`, `labels` and version on top; None takes a field back to its default.
             labels: These are added or changed; None takes one away.
             resource_version: Refuse it if the container was changed since it had this one.
             idempotency_key: As in `create`.
@@ -135,13 +135,7 @@ class AsyncContainers(AsyncArrivals, AsyncInside):
             Conflict: A field needs a new life, or it was changed since.
         """
         place = await self._living(container, namespace, owner)
-        document: Json = {**(fields or {}), **more}
-        metadata: Json = {**(document.get("metadata") or {})}
-        if labels:
-            metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
-        if resource_version is not None:
-            metadata["resource_version"] = resource_version
-        document |= {"metadata": metadata} if metadata else {}
+        document = asked.merge_patch({**(fields or {}), **more}, labels, resource_version)
         return Container.of((await self._api.patch(place, document, key=idempotency_key)).resource)
 
     async def plan(self, spec: ContainerSpec | Fields | None = None, **fields: Unpack[ContainerFields]) -> Plan:

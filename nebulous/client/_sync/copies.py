@@ -34,7 +34,7 @@ def download(api: Api, place: Place, path: str, target: str) -> None:
     is_folder = copying.check_found(path, api.stat(place, path))
     folder, rename = copying.place_here(path, is_folder, target)
     # with `/.` an Engine would leave the folder's name out of the archive; `/` still means what a link points to
-    asked = path.removesuffix(".") if copying.content_only(path) else path
+    asked = (path.removesuffix(".") or "./") if copying.content_only(path) else path
     unpacking: copying.Unpacking | None = None
     try:
         with api.read_files(place, asked) as pieces:

@@ -38,17 +38,17 @@ class Inside(Places):
         Args:
             container: Which one.
             command: A line for the container's shell, or a program and its arguments.
-            stdin: Its input; pieces are read in another thread.
+            stdin: Its input; pieces are read in another thread, until it takes no more.
             stdout: Called with what it writes, as it comes, in another thread; default it is kept for the result.
             stderr: Likewise.
-            limit: How long it may take; a number is seconds.
+            limit: How long it may take, connecting included; a number is seconds.
             check: Raise `Ended` for every exit code but 0.
             namespace: Of a name.
             owner: Of a name.
 
         Raises:
             Conflict: Nothing runs in it.
-            NotReady: It still ran after the limit, and was ended.
+            NotReady: It still ran after the limit, and was ended; or the server had not answered.
             Unavailable: The connection broke, and the command was ended with it.
         """
         place = self._living(container, namespace, owner)

@@ -93,6 +93,13 @@ async def test_what_is_copied_arrives_where_docker_would_put_it(
     assert (here / arrives).read_text().startswith("their")
 
 
+async def test_the_working_folder_is_a_place_too(client: Any, running: Any, here: Path):
+    await client.containers.exec(running, "mkdir sub; echo x >sub/x", check=True)
+    await client.containers.download(running, ".", here / "new")
+    await client.containers.download(running, ".", here / "data")
+    assert (here / "new" / "sub" / "x").read_text() == (here / "data" / "sub" / "x").read_text() == "x\n"
+
+
 async def test_a_large_file_is_never_whole_in_memory(client: Any, running: Any, here: Path, there: Path):
     os.truncate(here / "file", LARGE)
     tracemalloc.start()
