@@ -173,12 +173,20 @@ async def test_what_stands_in_the_way_is_said_on_both_sides(client: Any, running
 async def test_nothing_is_copied_where_there_is_no_machine(client: Any, running: Any, here: Path, there: Path):
     await client.containers.stop(running)
     await client.containers.wait(running, limit=20)
+    await eventually(given_back(client, running), what="its machine is given back")  # the outcome stands before
     with pytest.raises(Conflict, match="has no machine, and so no files"):
         await client.containers.upload(running, here / "file", f"{there}")
     with pytest.raises(Conflict, match="has no machine, and so no files"):
         await client.containers.download(running, f"{there}/file", here)
     with pytest.raises(NotFound, match="nobody"):
         await client.containers.download("nobody", "/etc/passwd", here)
+
+
+def given_back(client: Any, container: Any) -> Any:
+    async def no_rental() -> bool:
+        return not (await client.containers.get(container.metadata.name)).raw["status"]["rentals"]
+
+    return no_rental
 
 
 async def part_of_it(folder: Path) -> None:
