@@ -12,12 +12,18 @@ import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from nebulous import tars
-from nebulous.errors import NotFound, Rejected
+from nebulous.client.wire import Json, Place
+from nebulous.errors import InvalidRequest, NotFound, PartlyCopied, Rejected
 
 PIECE_BYTES = 256 * 1024
+SPECIAL = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 
 Rename = Callable[[str], str]
 
@@ -31,76 +37,85 @@ def check_source(source: str) -> None:
     """See that there is something to copy.
 
     Raises:
-        NotFound: There is nothing. Rejected: It has no content that a copy could have.
+        NotFound: There is nothing. InvalidRequest: It has no content that a copy could have.
     """
     if not os.path.lexists(source):
         raise NotFound(f"{source!r} does not exist", "give a file or folder of this machine")
     mode = os.lstat(source).st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
-        raise Rejected(
-            f"{source!r} is a device, a pipe or a socket: only files, folders and links are copied",
-            "read it, and pass on what it says with exec(stdin=…)",
-        )
+    if special := next((words for is_one, words in SPECIAL if is_one(mode)), ""):
+        raise _without_content(f"{source!r} is {special}", "source", "pass on what it says: exec(stdin=…)")
 
 
-def place_there(source: str, path: str, kind: str | None) -> tuple[str, str]:
+def place_there(source: str, place: Place, path: str, kind: str | None) -> tuple[str, str]:
     """The folder in the container to unpack in, and the name of the archive's first entry.
 
     Args:
         source: What is copied, on this machine.
-        path: Where to, in the container.
+        place: The container.
+        path: Where to, in it.
         kind: What is there already; None for nothing.
 
     Raises:
         NotFound, Rejected: It cannot go there.
     """
     is_folder = source.endswith("/.") or (os.path.isdir(source) and not os.path.islink(source))
-    bare = path.rstrip("/")
+    bare, where = path.rstrip("/"), shown(place, path)
     parent, name = posixpath.dirname(bare) or ("/" if path.startswith("/") else "."), posixpath.basename(bare)
     if kind == "folder":
         return path, "." if content_only(source) else os.path.basename(os.path.abspath(source))
-    if path.endswith("/") and (kind or not is_folder):
-        raise NotFound(f"{path!r} is no folder in the container", "make it, or leave out the `/`")
     if kind and is_folder:
-        raise Rejected(f"cannot copy the folder {source!r} onto the file {path!r}", "name a folder")
+        raise Rejected(f"cannot copy the folder {source!r} onto the file {where}", "name a folder")
+    if kind and path.endswith("/"):
+        raise Rejected(f"{where} is no folder", "leave out the `/`")
+    if path.endswith("/") and not is_folder:
+        raise NotFound(f"{where} is no folder there", "make it, or leave out the `/`")
     return parent, name
 
 
-def place_here(path: str, is_folder: bool, target: str) -> tuple[Path, Rename]:
+def place_here(place: Place, path: str, is_folder: bool, target: str) -> tuple[Path, Rename]:
     """The folder of this machine to unpack in, and what the archive's entries are called in it.
 
     Args:
-        path: What is copied, in the container.
+        place: The container.
+        path: What is copied, in it.
         is_folder: Whether that is a folder.
         target: Where to, on this machine.
 
     Raises:
         NotFound, Rejected: It cannot go there.
     """
-    where = Path(target)
-    if where.is_dir():
-        return where, _without_first if content_only(path) else str
-    if where.exists() and is_folder:
-        raise Rejected(f"cannot copy the folder {path!r} onto the file {target!r}", "name a folder")
-    if target.endswith("/") and (where.exists() or not is_folder):
+    here = Path(target)
+    if here.is_dir():
+        return here, _without_first if content_only(path) else str
+    if here.exists() and is_folder:
+        raise Rejected(f"cannot copy the folder {shown(place, path)} onto the file {target!r}", "name a folder")
+    if target.endswith("/") and (here.exists() or not is_folder):
         raise NotFound(f"{target!r} is no folder here", "make it, or leave out the `/`")
-    if not where.parent.is_dir():
-        raise NotFound(f"there is no folder {str(where.parent)!r} here", "make it first")
-    return where.parent, lambda name: "/".join([where.name, *name.split("/")[1:]])
+    if not here.parent.is_dir():
+        raise NotFound(f"there is no folder {str(here.parent)!r} here", "make it first")
+    return here.parent, lambda name: "/".join([here.name, *name.split("/")[1:]])
 
 
-def check_found(path: str, found: dict[str, Any]) -> bool:
+def check_found(place: Place, path: str, found: Json) -> bool:
     """See that what is at a path in a container can be copied; True for a folder.
 
     Raises:
-        Rejected: It has no content that a copy could have.
+        InvalidRequest: It has no content that a copy could have.
     """
     if found["kind"] == "other" and not found["link"]:
-        raise Rejected(
-            f"{path!r} is a device, a pipe or a socket in the container: only files, folders and links are copied",
-            "read it with exec",
-        )
+        what = f"{shown(place, path)} is a device, a pipe or a socket"
+        raise _without_content(what, "path", "read it there: exec(container, …)")
     return found["kind"] == "folder" and (not found["link"] or path.endswith(("/", "/.")))
+
+
+def shown(place: Place, path: str) -> str:
+    """A path in a container, as `nebu cp` and `docker cp` write it."""
+    return f"{place.name}:{path}"
+
+
+def _without_content(what: str, argument: str, hint: str) -> InvalidRequest:
+    message = f"{what}: only files, folders and links are copied"
+    return InvalidRequest(message, hint, [([argument], message)])
 
 
 def _without_first(name: str) -> str:
@@ -199,13 +214,14 @@ class Unpacking(_Beside):
         """Say that this was all, and wait for the end of it.
 
         Raises:
-            Rejected: Something is in the way, or was left out. OSError: something cannot be written.
+            PartlyCopied: Something was left out. Rejected: something is in the way. OSError: it cannot be written.
         """
         self.close()
         self.check()
         if self._left_out:
             what = "; ".join(self._left_out)
-            raise Rejected(f"left out, because it would leave the target: {what}", "everything else is copied")
+            message = f"left out, because it would leave the target: {what}"
+            raise PartlyCopied(message, "everything else is copied", self._left_out)
 
     def _do(self) -> None:
         with os.fdopen(self._theirs, "rb") as stream:

@@ -15,8 +15,8 @@ HEAD = """\
 
 Generated from the docstrings by `python -m nebulous.reference docs`; do not edit. How to use it: [sdk.md](sdk.md).
 
-`AsyncClient` has the same methods: those that ask the server are awaited, `list`, `logs` and `watch` are iterated over
-with `async for`, and `close` is `aclose`. Types are in the code, where editors show them.
+`AsyncClient` has the same methods: those that ask the server are awaited, `list`, `as_completed`, `logs` and `watch`
+are iterated over with `async for`, and `close` is `aclose`. Types are in the code, where editors show them.
 """
 
 #: What stands before a method, and where it is defined.

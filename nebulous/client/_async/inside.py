@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from nebulous.client._async import copies
 from nebulous.client._async.aside import aside
 from nebulous.client._async.places import AsyncPlaces
-from nebulous.client.executing import Ends, Executed, Execution, Taker
+from nebulous.client.executing import Ends, Executed, Execution, Taker, checked
 from nebulous.client.replies import Container, record
+from nebulous.errors import Unreachable
 from nebulous.models.platforms import Usage
 from nebulous.waiting import Limit
 
@@ -41,22 +42,27 @@ class AsyncInside(AsyncPlaces):
             stdout: Called with what it writes, as it comes, in another thread; default it is kept for the result.
             stderr: Likewise.
             limit: How long it may take, connecting included; a number is seconds.
-            check: Raise `Ended` for every exit code but 0.
+            check: Raise `CommandFailed` for every exit code but 0.
             namespace: Of a name.
             owner: Of a name.
 
         Raises:
             Conflict: Nothing runs in it.
             NotReady: It still ran after the limit, and was ended; or the server had not answered.
+            CommandFailed: With `check`.
             Unavailable: The connection broke, and the command was ended with it.
         """
-        place = await self._living(container, namespace, owner)
+        place = self._place(container, namespace, owner)
         execution = Execution(self._api, place, command, Ends(stdin, stdout, stderr), limit)
         try:
+            await self._living(container, namespace, owner, None if limit is None else execution.patience())
             done = await aside(execution)
+        except Unreachable as error:
+            execution.check_time(error)
+            raise
         finally:
             await aside(execution.close)
-        return done.checked(str(place.name)) if check else done
+        return checked(done, place.name) if check else done
 
     async def stats(
         self, container: Container | str, *, namespace: str | None = None, owner: str | None = None
@@ -73,7 +79,7 @@ class AsyncInside(AsyncPlaces):
         self,
         container: Container | str,
         source: str | os.PathLike[str],
-        path: str,
+        path: str | os.PathLike[str],
         *,
         namespace: str | None = None,
         owner: str | None = None,
@@ -91,16 +97,17 @@ class AsyncInside(AsyncPlaces):
             NotFound: There is no such container, nothing to copy, or no folder to put it in.
             Conflict: It has no machine, and so no files.
             Rejected: Something is in the way, or no space is left.
+            InvalidRequest: `source` is a device, a pipe or a socket.
             Unavailable: The connection broke; some may be copied.
             OSError: Something cannot be read here.
         """
         place = await self._living(container, namespace, owner)
-        await copies.upload(self._api, place, os.fspath(source), path)
+        await copies.upload(self._api, place, os.fspath(source), os.fspath(path))
 
     async def download(
         self,
         container: Container | str,
-        path: str,
+        path: str | os.PathLike[str],
         target: str | os.PathLike[str] = ".",
         *,
         namespace: str | None = None,
@@ -120,9 +127,11 @@ class AsyncInside(AsyncPlaces):
         Raises:
             NotFound: There is no such container, nothing at that path, or no folder to put it in.
             Conflict: It has no machine, and so no files.
-            Rejected: Something is in the way, or would have left the target and was left out.
+            Rejected: Something is in the way.
+            InvalidRequest: It is a device, a pipe or a socket.
+            PartlyCopied: Something would have left the target, and was left out.
             Unavailable: The connection broke; some may be copied.
             OSError: Something cannot be written here.
         """
         place = await self._living(container, namespace, owner)
-        await copies.download(self._api, place, path, os.fspath(target))
+        await copies.download(self._api, place, os.fspath(path), os.fspath(target))

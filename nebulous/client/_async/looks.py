@@ -15,7 +15,7 @@ from nebulous import waiting
 from nebulous.client._async.api import AsyncApi
 from nebulous.client._async.beside import AsyncBeside
 from nebulous.client._async.follow import AsyncWatch
-from nebulous.client.watching import Key, key_of, life_of, version_of
+from nebulous.client.watching import key_of, life_of, version_of
 from nebulous.client.wire import Change, Json, Place
 from nebulous.errors import NotFound, Unavailable
 from nebulous.waiting import Limit
@@ -23,7 +23,10 @@ from nebulous.waiting import Limit
 QUICK_S = 2.0  # so long a single one is asked for before a watch is begun
 LOOK_ANYWAY_S = 10.0  # a watch tells what visibility shows, a look what is
 LOOKS_PER_S = 10  # at most, of those
+LAST_LOOK_S = 1.0  # for an answer when the time is over
 AGAIN_S = 30.0  # after which a watch that could not be is tried once more
+
+Key = tuple[str, str, str]  # organization as it was said, namespace and name
 
 
 class Look(NamedTuple):
@@ -40,6 +43,7 @@ class AsyncLooks:
     def __init__(self, api: AsyncApi, places: Iterable[Place], limit: Limit = None) -> None:
         self._api = api
         self._waiting: dict[Key, Place] = {_key(place): place for place in places}
+        self._owner = ""  # of all that the watch tells
         self._first: dict[str, int] = {}  # life -> the version that it had when it was asked for first
         self._untold: set[Key] = set()  # of which the watch has said nothing yet
         self._alive = monotonic()
@@ -69,6 +73,10 @@ class AsyncLooks:
 
     def _goes_on(self) -> bool:
         return bool(self._waiting) and monotonic() < self._end
+
+    def _patience(self) -> float:
+        """How long one answer may take: a server that hangs makes nobody wait much beyond the limit."""
+        return min(self._api.timeout.total_seconds(), max(LAST_LOOK_S, self._end - monotonic()))
 
     async def _polled(self, seconds: float) -> AsyncGenerator[Look]:
         """Ask again and again, often at first, the last time when the time is over."""
@@ -109,6 +117,7 @@ class AsyncLooks:
         plurals = {place.plural for place in places}
         if len(owners) != 1 or len(plurals) != 1 or None in spaces:
             return None
+        self._owner = places[0].owner or ""
         name = places[0].name if len(places) == 1 else None
         space = spaces.pop() if len(spaces) == 1 else None
         return self._api.watch(plurals.pop(), owner=owners.pop(), namespace=space, name=name)
@@ -119,7 +128,7 @@ class AsyncLooks:
             async for look in self._asked(self._untold & self._waiting.keys()):
                 yield look
             return
-        key = key_of(change.resource) if change.resource else None
+        key = (self._owner, *key_of(change.resource)) if change.resource else None
         place = self._waiting.get(key) if key else None
         if key is None or place is None:
             return
@@ -136,7 +145,7 @@ class AsyncLooks:
             if place is None:  # let go of meanwhile
                 continue
             try:
-                row = await self._api.get(place)
+                row = await self._api.glance(place.path, self._patience(), owner=place.owner)
             except NotFound as error:
                 self._alive = monotonic()
                 yield Look(place, {}, error)
@@ -151,4 +160,4 @@ class AsyncLooks:
 
 
 def _key(place: Place) -> Key:
-    return (place.namespace or "").lower(), place.name.lower()
+    return place.owner or "", (place.namespace or "").lower(), place.name.lower()

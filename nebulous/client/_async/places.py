@@ -5,7 +5,7 @@ from __future__ import annotations
 from nebulous.client._async.api import AsyncApi
 from nebulous.client.replies import Container
 from nebulous.client.scope import Scope
-from nebulous.client.wire import Place
+from nebulous.client.wire import Json, Place
 from nebulous.errors import NotFound
 
 PLURAL = "containers"
@@ -23,16 +23,23 @@ class AsyncPlaces:
         metadata = container.metadata
         return Place(PLURAL, metadata.name, metadata.namespace, metadata.owner)
 
-    async def _living(self, container: Container | str, namespace: str | None, owner: str | None) -> Place:
-        """Where it is; a `Container` only as long as its own life has the name.
+    async def _living(
+        self, container: Container | str, namespace: str | None, owner: str | None, within: float | None = None
+    ) -> Place:
+        """Where it is; a `Container` only as long as its own life has the name. `within` seconds it is asked for once.
 
         Raises:
             NotFound: That life is over.
         """
         place, life = self._place(container, namespace, owner), life_of(container)
-        if life and (await self._api.get(place))["metadata"]["id"] != life:
+        if life and (await self._row(place, within))["metadata"]["id"] != life:
             raise over(container)
         return place
+
+    async def _row(self, place: Place, within: float | None) -> Json:
+        if within is None:
+            return await self._api.get(place)
+        return await self._api.glance(place.path, within, owner=place.owner)
 
 
 def life_of(container: Container | str) -> str:

@@ -17,7 +17,7 @@ from nebulous.errors import NebulousError, NotFound
 def upload(api: Api, place: Place, source: str, path: str) -> None:
     """Copy from this machine to a path in the container."""
     copying.check_source(source)
-    folder, name = copying.place_there(source, path, _kind(api, place, path))
+    folder, name = copying.place_there(source, place, path, _kind(api, place, path))
     packing = copying.Packing(source, name)
     try:
         with closing(_pieces(packing)) as archive:
@@ -31,8 +31,8 @@ def upload(api: Api, place: Place, source: str, path: str) -> None:
 
 def download(api: Api, place: Place, path: str, target: str) -> None:
     """Copy from a path in the container to this machine."""
-    is_folder = copying.check_found(path, api.stat(place, path))
-    folder, rename = copying.place_here(path, is_folder, target)
+    is_folder = copying.check_found(place, path, api.stat(place, path))
+    folder, rename = copying.place_here(place, path, is_folder, target)
     # with `/.` an Engine would leave the folder's name out of the archive; `/` still means what a link points to
     asked = (path.removesuffix(".") or "./") if copying.content_only(path) else path
     unpacking: copying.Unpacking | None = None

@@ -16,7 +16,7 @@ from nebulous import waiting
 from nebulous.client._sync.api import Api
 from nebulous.client._sync.beside import Beside
 from nebulous.client._sync.follow import Watch
-from nebulous.client.watching import Key, key_of, life_of, version_of
+from nebulous.client.watching import key_of, life_of, version_of
 from nebulous.client.wire import Change, Json, Place
 from nebulous.errors import NotFound, Unavailable
 from nebulous.waiting import Limit
@@ -24,7 +24,10 @@ from nebulous.waiting import Limit
 QUICK_S = 2.0  # so long a single one is asked for before a watch is begun
 LOOK_ANYWAY_S = 10.0  # a watch tells what visibility shows, a look what is
 LOOKS_PER_S = 10  # at most, of those
+LAST_LOOK_S = 1.0  # for an answer when the time is over
 AGAIN_S = 30.0  # after which a watch that could not be is tried once more
+
+Key = tuple[str, str, str]  # organization as it was said, namespace and name
 
 
 class Look(NamedTuple):
@@ -41,6 +44,7 @@ class Looks:
     def __init__(self, api: Api, places: Iterable[Place], limit: Limit = None) -> None:
         self._api = api
         self._waiting: dict[Key, Place] = {_key(place): place for place in places}
+        self._owner = ""  # of all that the watch tells
         self._first: dict[str, int] = {}  # life -> the version that it had when it was asked for first
         self._untold: set[Key] = set()  # of which the watch has said nothing yet
         self._alive = monotonic()
@@ -70,6 +74,10 @@ class Looks:
 
     def _goes_on(self) -> bool:
         return bool(self._waiting) and monotonic() < self._end
+
+    def _patience(self) -> float:
+        """How long one answer may take: a server that hangs makes nobody wait much beyond the limit."""
+        return min(self._api.timeout.total_seconds(), max(LAST_LOOK_S, self._end - monotonic()))
 
     def _polled(self, seconds: float) -> Generator[Look]:
         """Ask again and again, often at first, the last time when the time is over."""
@@ -109,6 +117,7 @@ class Looks:
         plurals = {place.plural for place in places}
         if len(owners) != 1 or len(plurals) != 1 or None in spaces:
             return None
+        self._owner = places[0].owner or ""
         name = places[0].name if len(places) == 1 else None
         space = spaces.pop() if len(spaces) == 1 else None
         return self._api.watch(plurals.pop(), owner=owners.pop(), namespace=space, name=name)
@@ -118,7 +127,7 @@ class Looks:
         if change.kind == "synced":  # what went before the watch began is not in it
             yield from self._asked(self._untold & self._waiting.keys())
             return
-        key = key_of(change.resource) if change.resource else None
+        key = (self._owner, *key_of(change.resource)) if change.resource else None
         place = self._waiting.get(key) if key else None
         if key is None or place is None:
             return
@@ -135,7 +144,7 @@ class Looks:
             if place is None:  # let go of meanwhile
                 continue
             try:
-                row = self._api.get(place)
+                row = self._api.glance(place.path, self._patience(), owner=place.owner)
             except NotFound as error:
                 self._alive = monotonic()
                 yield Look(place, {}, error)
@@ -150,4 +159,4 @@ class Looks:
 
 
 def _key(place: Place) -> Key:
-    return (place.namespace or "").lower(), place.name.lower()
+    return place.owner or "", (place.namespace or "").lower(), place.name.lower()

@@ -6,7 +6,7 @@ from __future__ import annotations
 from nebulous.client._sync.api import Api
 from nebulous.client.replies import Container
 from nebulous.client.scope import Scope
-from nebulous.client.wire import Place
+from nebulous.client.wire import Json, Place
 from nebulous.errors import NotFound
 
 PLURAL = "containers"
@@ -24,16 +24,23 @@ class Places:
         metadata = container.metadata
         return Place(PLURAL, metadata.name, metadata.namespace, metadata.owner)
 
-    def _living(self, container: Container | str, namespace: str | None, owner: str | None) -> Place:
-        """Where it is; a `Container` only as long as its own life has the name.
+    def _living(
+        self, container: Container | str, namespace: str | None, owner: str | None, within: float | None = None
+    ) -> Place:
+        """Where it is; a `Container` only as long as its own life has the name. `within` seconds it is asked for once.
 
         Raises:
             NotFound: That life is over.
         """
         place, life = self._place(container, namespace, owner), life_of(container)
-        if life and (self._api.get(place))["metadata"]["id"] != life:
+        if life and (self._row(place, within))["metadata"]["id"] != life:
             raise over(container)
         return place
+
+    def _row(self, place: Place, within: float | None) -> Json:
+        if within is None:
+            return self._api.get(place)
+        return self._api.glance(place.path, within, owner=place.owner)
 
 
 def life_of(container: Container | str) -> str:

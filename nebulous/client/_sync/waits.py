@@ -13,7 +13,7 @@ from nebulous.client._sync.looks import Look, Looks
 from nebulous.client._sync.places import over
 from nebulous.client.replies import Container
 from nebulous.client.wire import Place
-from nebulous.errors import NotReady
+from nebulous.errors import Ended, NotReady
 from nebulous.waiting import Limit
 
 NAMED = 3  # of those that are late, in a message
@@ -41,7 +41,7 @@ class Waited:
                 raise over(self.container)
             return False
         self.container, self.begun = Container.of(look.row), True
-        return waiting.reached(until, self.container.status, str(self.container))
+        return self._reached(until)
 
     def _ended_before(self, gone: Exception, look: Look, until: str) -> bool:
         """It was deleted; what it had come to before counts, though nobody looked in time."""
@@ -49,7 +49,14 @@ class Waited:
         if not last.finished:  # a deletion ends what runs, which is no end of its own
             raise gone
         self.container = last
-        return waiting.reached(until, last.status, str(last))
+        return self._reached(until)
+
+    def _reached(self, until: str) -> bool:
+        try:
+            return waiting.reached(until, self.container.status, str(self.container))
+        except Ended as error:
+            error.containers = [self.container]
+            raise
 
 
 def each_reached(api: Api, waited: Sequence[Waited], until: str, limit: Limit) -> Generator[Waited]:
@@ -76,7 +83,9 @@ def _late(left: Sequence[Waited], until: str, limit: Limit) -> NotReady:
     more = [f"{len(left) - NAMED} more are under way"] if len(left) > NAMED else []
     goes_on = "it goes on" if len(left) == 1 else "they go on"
     words = "; ".join([*shown, *more])
-    return NotReady(f"{words}, and not {until} after {waiting.shown(limit)}", f"{goes_on}: wait again, or longer")
+    late = NotReady(f"{words}, and not {until} after {waiting.shown(limit)}", f"{goes_on}: wait again, or longer")
+    late.containers = [one.container for one in left]
+    return late
 
 
 def until_reached(

@@ -13,7 +13,7 @@ import pytest
 
 from nebulous import AsyncClient
 from nebulous.client import Executed, Offers
-from nebulous.errors import Conflict, Ended, InvalidRequest, NotFound, NotReady, Rejected
+from nebulous.errors import CommandFailed, Conflict, Ended, InvalidRequest, NotFound, NotReady, Rejected
 from nebulous.models.platforms import Usage
 from tests.nebula import sim_labels
 from tests.served_api import ServedApi
@@ -68,8 +68,9 @@ async def test_input_without_an_end_is_read_no_further_than_the_command(client: 
 async def test_input_may_be_any_bytes_and_a_text_is_none(client: Any, running: Any):
     for stdin in (bytearray(b"abc"), memoryview(b"abc"), iter([b"a", b"bc"])):
         assert (await client.containers.exec(running, ["cat"], stdin=stdin)).stdout == b"abc"
-    with pytest.raises(TypeError, match="stdin is bytes, or an iterable of bytes, and no str"):
-        await client.containers.exec(running, ["cat"], stdin="abc")
+    for text in ("abc", ["abc"]):
+        with pytest.raises(TypeError, match="stdin is bytes, or an iterable of bytes, and no str"):
+            await client.containers.exec(running, ["cat"], stdin=text)
 
 
 async def test_a_taker_that_fails_is_heard_whatever_it_raises(api: ServedApi, running: Any, organization: str):
@@ -83,13 +84,16 @@ async def test_a_taker_that_fails_is_heard_whatever_it_raises(api: ServedApi, ru
             await client.containers.exec(running, ["echo", "a"], stdout=lambda _: next(iter(())))
 
 
-async def test_a_server_that_does_not_answer_is_waited_for_no_longer_than_the_limit(connect: Any):
+async def test_a_server_that_does_not_answer_is_waited_for_no_longer_than_the_limit(connect: Any, running: Any):
     with socket.create_server(("127.0.0.1", 0)) as silent:  # the system connects, and nobody answers
         client = connect(f"http://127.0.0.1:{silent.getsockname()[1]}", "a-token")
         began = time.monotonic()
-        with pytest.raises(NotReady, match="'true' in 'foo' had not begun after 1s"):
-            await client.containers.exec("foo", ["true"], limit=1)
-        assert time.monotonic() - began < 20  # without the limit it is 30
+        for container in ("foo", running):  # the one is looked up before
+            with pytest.raises(NotReady, match=r"'true' in '.*' had not begun after 1s"):
+                await client.containers.exec(container, ["true"], limit=1)
+        with pytest.raises(NotReady, match=r"is running \(Started\), and not finished after 1s"):
+            await client.containers.wait(running, limit=1)
+        assert time.monotonic() - began < 20  # without the limit each is 30
 
 
 async def test_a_command_that_takes_too_long_is_ended(client: Any, running: Any):
@@ -122,8 +126,10 @@ async def test_twenty_commands_run_at_once(api: ServedApi, running: Any, organiz
 
 async def test_an_exit_code_can_be_an_error(client: Any, running: Any):
     assert (await client.containers.exec(running, ["echo", "a"], check=True)).stdout == b"a\n"
-    with pytest.raises(Ended, match=r"'exit' in '.*' ended with exit code 7"):
+    with pytest.raises(Ended, match=r"'exit' in '.*' ended with exit code 7") as raised:
         await client.containers.exec(running, ["exit", "7"], check=True)
+    assert isinstance(raised.value, CommandFailed)
+    assert (raised.value.exit_code, raised.value.stdout, raised.value.stderr) == (7, b"", b"")
 
 
 async def test_nothing_is_run_in_what_has_ended_or_never_was(client: Any, running: Any):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nebulous.client import Ended
+from nebulous.client import Container, Ended
 from nebulous.client._async import api as async_api
 from nebulous.client._async import looks as async_looks
 from nebulous.client._sync import looks as sync_looks
@@ -73,8 +73,9 @@ async def test_an_end_that_nobody_looked_at_in_time_is_seen(scripted: Any, serve
     again = [("modified", row("failed", 3, exit_code=3)), ("modified", row("running", 5, attempt=2))]
     server.on("GET", WATCH, told(("added", row("running", 2)), ("synced", {}), *again))
     assert (await scripted.containers.wait("foo", limit=LIMIT)).status.exit_code == 3
-    with pytest.raises(Ended, match="is failed"):
+    with pytest.raises(Ended, match="is failed") as failure:
         await scripted.containers.wait("foo", "completed", limit=LIMIT)
+    assert [each.status.exit_code for each in failure.value.containers] == [3]
 
 
 async def test_one_that_ended_and_was_deleted_at_once_had_ended(scripted: Any, server: Any):
@@ -144,6 +145,16 @@ async def test_several_share_one_watch_and_come_back_in_their_order(scripted: An
     assert [query.get("name") for query in begun] == [None, None]  # one for each of the two waits
 
 
+async def test_the_same_name_in_two_organizations_is_two(scripted: Any, server: Any):
+    server.on("GET", FOO, *[row("running", 1, life="one")] * 2, row("completed", 2, life="one"))
+    waited = [Container.of(row("running", 1, life="one")) for _ in range(2)]
+    waited[0].metadata.owner, waited[1].metadata.owner = "acme", "other"
+    found = await scripted.containers.wait(waited, limit=LIMIT)
+    assert all(each.succeeded for each in found)
+    assert {asked.query["owner"][0] for asked in server.requests("GET", FOO)} == {"acme", "other"}
+    assert not server.requests("GET", WATCH)  # which is one organization's
+
+
 async def test_who_is_late_is_named(scripted: Any, server: Any):
     names = [f"n{number}" for number in range(5)]
     for name in names:
@@ -155,6 +166,7 @@ async def test_who_is_late_is_named(scripted: Any, server: Any):
         "container/n1 is running; container/n2 is running; container/n3 is running; "
         "1 more are under way, and not finished after 1s"
     )
+    assert [each.metadata.name for each in failure.value.containers] == names[1:]
     assert await scripted.containers.wait([]) == []
 
 
