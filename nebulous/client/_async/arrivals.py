@@ -60,8 +60,8 @@ class AsyncArrivals(AsyncPlaces):
             owner: Of names.
 
         Raises:
-            Ended: One has ended otherwise, so it can no longer come to that.
-            NotReady: One is not there yet after `limit`.
+            Ended: One has ended otherwise, so it can no longer come to that; the error's `containers` is that one.
+            NotReady: Some are not there yet after `limit`; the error's `containers` are those.
             NotFound: One was deleted, and had not come to that before.
         """
         several = [container] if isinstance(container, (Container, str)) else [*container]
@@ -81,7 +81,7 @@ class AsyncArrivals(AsyncPlaces):
         namespace: str | None = None,
         owner: str | None = None,
     ) -> AsyncGenerator[Container]:
-        """Each of several as soon as it has come to that; arguments and errors as of `wait`."""
+        """Each of several as soon as it has come to that, as it is then; arguments and errors as of `wait`."""
         waited = await self._waited(containers, until, namespace, owner)
         async with aclosing(waits.each_reached(self._api, waited, until, limit)) as each:
             async for one in each:

@@ -10,7 +10,7 @@ from nebulous.client._async import waits
 from nebulous.client._async.arrivals import AsyncArrivals
 from nebulous.client._async.follow import AsyncLog, AsyncLogText, AsyncStream, AsyncWatch
 from nebulous.client._async.inside import AsyncInside
-from nebulous.client._async.places import PLURAL, life_of
+from nebulous.client._async.places import PLURAL, life_of, over
 from nebulous.client.replies import Applied, Container, ContainerChange, Plan, record
 from nebulous.client.wire import Json, Place
 from nebulous.errors import InvalidRequest, NotFound
@@ -143,13 +143,18 @@ class AsyncContainers(AsyncArrivals, AsyncInside):
         place, document = self._named(asked.container_spec(spec, fields))
         return record(Plan, await self._api.plan(place, document))
 
-    async def get(self, name: str, *, namespace: str | None = None, owner: str | None = None) -> Container:
-        """One container, by name.
+    async def get(
+        self, container: Container | str, *, namespace: str | None = None, owner: str | None = None
+    ) -> Container:
+        """One container as it is now, by name or by how it was.
 
         Raises:
             NotFound: There is none (any more).
         """
-        return Container.of(await self._api.get(self._scope.place(PLURAL, name, namespace, owner)))
+        found = Container.of(await self._api.get(self._place(container, namespace, owner)))
+        if life_of(container) not in ("", found.metadata.id):
+            raise over(container)
+        return found
 
     async def by_id(self, life: str) -> Container:
         """One container, by its `metadata.id`; a moment after its creation it may not be found yet.

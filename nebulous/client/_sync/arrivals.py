@@ -61,8 +61,8 @@ class Arrivals(Places):
             owner: Of names.
 
         Raises:
-            Ended: One has ended otherwise, so it can no longer come to that.
-            NotReady: One is not there yet after `limit`.
+            Ended: One has ended otherwise, so it can no longer come to that; the error's `containers` is that one.
+            NotReady: Some are not there yet after `limit`; the error's `containers` are those.
             NotFound: One was deleted, and had not come to that before.
         """
         several = [container] if isinstance(container, (Container, str)) else [*container]
@@ -82,7 +82,7 @@ class Arrivals(Places):
         namespace: str | None = None,
         owner: str | None = None,
     ) -> Generator[Container]:
-        """Each of several as soon as it has come to that; arguments and errors as of `wait`."""
+        """Each of several as soon as it has come to that, as it is then; arguments and errors as of `wait`."""
         waited = self._waited(containers, until, namespace, owner)
         with closing(waits.each_reached(self._api, waited, until, limit)) as each:
             for one in each:

@@ -11,7 +11,7 @@ from nebulous.client._sync import waits
 from nebulous.client._sync.arrivals import Arrivals
 from nebulous.client._sync.follow import Log, LogText, Stream, Watch
 from nebulous.client._sync.inside import Inside
-from nebulous.client._sync.places import PLURAL, life_of
+from nebulous.client._sync.places import PLURAL, life_of, over
 from nebulous.client.replies import Applied, Container, ContainerChange, Plan, record
 from nebulous.client.wire import Json, Place
 from nebulous.errors import InvalidRequest, NotFound
@@ -144,13 +144,16 @@ class Containers(Arrivals, Inside):
         place, document = self._named(asked.container_spec(spec, fields))
         return record(Plan, self._api.plan(place, document))
 
-    def get(self, name: str, *, namespace: str | None = None, owner: str | None = None) -> Container:
-        """One container, by name.
+    def get(self, container: Container | str, *, namespace: str | None = None, owner: str | None = None) -> Container:
+        """One container as it is now, by name or by how it was.
 
         Raises:
             NotFound: There is none (any more).
         """
-        return Container.of(self._api.get(self._scope.place(PLURAL, name, namespace, owner)))
+        found = Container.of(self._api.get(self._place(container, namespace, owner)))
+        if life_of(container) not in ("", found.metadata.id):
+            raise over(container)
+        return found
 
     def by_id(self, life: str) -> Container:
         """One container, by its `metadata.id`; a moment after its creation it may not be found yet.

@@ -185,7 +185,7 @@ async def test_nothing_is_copied_where_there_is_no_machine(client: Any, running:
 
 def given_back(client: Any, container: Any) -> Any:
     async def no_rental() -> bool:
-        return not (await client.containers.get(container.metadata.name)).raw["status"]["rentals"]
+        return not (await client.containers.get(container)).raw["status"]["rentals"]
 
     return no_rental
 

@@ -168,6 +168,7 @@ async def test_a_part_is_changed_in_place(client: Any, running: Any):
     assert changed.raw["timeout"] == "2h"
     changed = await client.containers.patch(running, {"timeout": None})
     assert changed.raw["timeout"] is None
+    assert (await client.containers.get(running)).metadata.labels == changed.metadata.labels  # as it is, not as it was
     fields = {"metadata": {"labels": {"of": "fields"}}}
     version = changed.metadata.resource_version
     changed = await client.containers.patch(running, fields, labels={"team": "b"}, resource_version=version)

@@ -57,6 +57,7 @@ def blocking(client: nebulous.Client) -> None:
     client.containers.create(image=3)  # pyright: ignore[reportArgumentType] - not text
     client.containers.create(image="busybox", restart="never")  # pyright: ignore[reportArgumentType] - no such word
     client.containers.wait(container, "runing")  # pyright: ignore[reportCallIssue, reportArgumentType] - no such status
+    assert_type(client.containers.get(container), Container)
     assert_type(client.containers.wait(container), Container)
     assert_type(client.containers.wait(["a", container]), Sequence[Container])
     assert_type([*client.containers.as_completed(["a"])], list[Container])
