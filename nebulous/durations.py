@@ -27,6 +27,11 @@ def parse(text: str) -> timedelta:
     return timedelta(seconds=seconds)
 
 
+def span_of(said: timedelta | float) -> timedelta:
+    """A length of time that may be said in seconds."""
+    return said if isinstance(said, timedelta) else timedelta(seconds=said)
+
+
 def render(span: timedelta | float) -> str:
     """Write a duration in its two largest units, as tables show it: `3d4h`, `12m5s`, `0s`."""
     seconds = int(span.total_seconds() if isinstance(span, timedelta) else span)

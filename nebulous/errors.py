@@ -12,11 +12,13 @@
     ├── Rejected               the request can never work: say what to change
     │   ├── ImageNotFound      … here, the image
     │   ├── NoAccelerator      … here, what the machine's driver says
-    │   └── InvalidRequest     … here, the fields that `problems` names
+    │   ├── InvalidRequest     … here, the fields that `problems` names
+    │   └── PartlyCopied       … here, nothing: all but `left_out` is copied
     ├── NotFound               it is gone, or never was
     ├── Conflict               somebody else holds the name, or it changed meanwhile
     │   └── PortTaken          … here, the port
     ├── Ended                  what was waited for can no longer come: look at why it ended
+    │   └── CommandFailed      … here, an `exec` that was to end with 0: its `exit_code`, `stdout` and `stderr`
     ├── Forbidden              who you are does not allow this
     └── Unauthenticated        we do not know who you are
 
@@ -32,6 +34,7 @@ which (`{x!r}`) and what to do.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class NebulousError(Exception):
@@ -44,6 +47,8 @@ class NebulousError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint:
+            self.add_note(f"hint: {hint}")  # a program's traceback shows it
 
     @property
     def type(self) -> str:
@@ -67,6 +72,9 @@ class RateLimited(Unavailable):
 
 class NotReady(Unavailable):
     """What was asked for is on its way; ask again in `retry_after` seconds."""
+
+    #: Those that the typed client waited for in vain, as last seen; its class is beyond this module's reach.
+    containers: Sequence[Any] = ()
 
 
 class KeyMissing(Unavailable):
@@ -118,6 +126,14 @@ class InvalidRequest(Rejected):
         self.problems = list(problems)
 
 
+class PartlyCopied(Rejected):
+    """Entries that would have left the target of a copy were left out: `left_out` says which and why."""
+
+    def __init__(self, message: str, hint: str | None = None, left_out: Sequence[str] = ()) -> None:
+        super().__init__(message, hint)
+        self.left_out = list(left_out)
+
+
 class NotFound(NebulousError):
     """It does not exist (any more). From a platform this, and nothing else, proves absence."""
 
@@ -132,6 +148,19 @@ class PortTaken(Conflict):
 
 class Ended(NebulousError):
     """What was waited for can no longer come."""
+
+    #: The one that ended, as last seen, where the typed client waited for it.
+    containers: Sequence[Any] = ()
+
+
+class CommandFailed(Ended):
+    """A command in a container ended with another exit code than 0, and was to be checked."""
+
+    def __init__(
+        self, message: str, hint: str | None = None, exit_code: int = 1, stdout: bytes = b"", stderr: bytes = b""
+    ) -> None:
+        super().__init__(message, hint)
+        self.exit_code, self.stdout, self.stderr = exit_code, stdout, stderr
 
 
 class Forbidden(NebulousError):
@@ -157,10 +186,12 @@ BY_TYPE: dict[str, type[NebulousError]] = {
         ImageNotFound,
         NoAccelerator,
         InvalidRequest,
+        PartlyCopied,
         NotFound,
         Conflict,
         PortTaken,
         Ended,
+        CommandFailed,
         Forbidden,
         Unauthenticated,
     )

@@ -35,7 +35,13 @@ class Connected(Protocol):
         ...
 
 
-def execute(api: Connected, place: Place, argv: list[str], terminal: tuple[int, int] | None = None) -> RemoteExecution:
+def execute(
+    api: Connected,
+    place: Place,
+    argv: list[str],
+    terminal: tuple[int, int] | None = None,
+    open_within: float = wire.READ_TIMEOUT.total_seconds(),
+) -> RemoteExecution:
     """Run a further command in a container.
 
     Args:
@@ -43,6 +49,7 @@ def execute(api: Connected, place: Place, argv: list[str], terminal: tuple[int, 
         place: The container.
         argv: Program and arguments.
         terminal: Rows and columns of the terminal that it gets; None gives it none, and stderr apart.
+        open_within: How long to wait for the server, in seconds.
 
     Raises:
         Unreachable: No answer. NebulousError: from `output()` of what is returned, if the API refuses.
@@ -61,7 +68,7 @@ def execute(api: Connected, place: Place, argv: list[str], terminal: tuple[int, 
                 compression=None,
                 ping_timeout=None,
                 proxy=None if contexts.is_loopback(api.server) else True,
-                open_timeout=wire.READ_TIMEOUT.total_seconds(),
+                open_timeout=open_within,
             )
         )
     except InvalidStatus as error:

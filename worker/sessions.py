@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from activities.platforms.base import Platform
-from nebulous.errors import NebulousError, NotFound, RateLimited, Unavailable
+from nebulous.errors import Conflict, NebulousError, NotFound, RateLimited, Unavailable
 from nebulous.models.platforms import Instance
 from nebulous.sessions import CHUNK_BYTES, Hello, Relay, SessionRequest, requests_key
 from nebulous.tasks import end
@@ -42,6 +42,9 @@ KINDS: dict[str, Callable[[Task], Awaitable[int | None]]] = {
     "read": session_files.read,
     "write": session_files.write,
 }
+
+#: Needs the machine itself; a log may be read from what was archived of it.
+ON_THE_MACHINE = frozenset({"exec", "stat", "read", "write", "stats"})
 
 
 class SessionRelay:
@@ -116,9 +119,15 @@ class SessionRelay:
             await relay.end(exit_code)
 
     async def _relay(self, relay: Relay, request: SessionRequest) -> int | None:
-        if request.kind in ANSWERS:
-            return await self._relay_answer(relay, request)
-        return await KINDS[request.kind](Task(self._platform, await self._instance(request.key), relay, request))
+        try:
+            if request.kind in ANSWERS:
+                return await self._relay_answer(relay, request)
+            return await KINDS[request.kind](Task(self._platform, await self._instance(request.key), relay, request))
+        except NotFound as error:
+            if request.kind not in ON_THE_MACHINE or await self._platform.find(request.key):
+                raise
+            # the container's row may show it for a moment more
+            raise Conflict("the machine of this container was given back meanwhile", "start it again") from error
 
     async def _relay_answer(self, relay: Relay, request: SessionRequest) -> None:
         """Greet first, so that a platform may take longer than a worker may to show that it is there."""

@@ -6,7 +6,8 @@
 
 `_async` is written by hand, `_sync` is made of it (`build.py`); what neither waits nor sends is shared: `wire.py`
 (requests, replies, pauses), `events.py` and `watching.py` (server-sent events), `scope.py` (where a request goes),
-`replies.py` (what comes back). What goes wrong is in `nebulous.errors`. The command line uses `Api`, no more of this.
+`replies.py` (what comes back). What goes wrong is in `nebulous.errors`. The command line uses `Api` and what copies
+files, no more of this.
 
 A `Client` may be used by several threads at once, an `AsyncClient` by several tasks of one event loop; a log or a
 watch belongs to one of them.

@@ -29,8 +29,8 @@ WORDS = {
 }
 
 
-#: Has nothing in common with its counterpart but what it is for.
-BY_HAND = frozenset({"aside.py"})
+#: Have nothing in common with their counterparts but what they are for.
+BY_HAND = frozenset({"aside.py", "beside.py"})
 
 
 def made() -> dict[str, str]:

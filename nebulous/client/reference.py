@@ -8,26 +8,27 @@ from collections.abc import Iterator
 from typing import Any
 
 from nebulous.client import executing, replies
-from nebulous.client._sync import api, client, containers, follow, inside, secrets
+from nebulous.client._sync import api, arrivals, client, containers, follow, inside, secrets
 
 HEAD = """\
 # The client, method by method
 
 Generated from the docstrings by `python -m nebulous.reference docs`; do not edit. How to use it: [sdk.md](sdk.md).
 
-`AsyncClient` has the same methods: those that ask the server are awaited, `list`, `logs` and `watch` are iterated over
-with `async for`, and `close` is `aclose`. Types are in the code, where editors show them.
+`AsyncClient` has the same methods: those that ask the server are awaited, `list`, `as_completed`, `logs` and `watch`
+are iterated over with `async for`, and `close` is `aclose`. Types are in the code, where editors show them.
 """
 
-#: What stands before a method, and where it is defined.
-PARTS: tuple[tuple[str, type[Any]], ...] = (
-    ("client", client.Client),
-    ("client.containers", containers.Containers),
-    ("client.containers", inside.Inside),
-    ("client.secrets", secrets.Secrets),
-    ("log", follow.Log),
-    ("log", follow.LogFollow),
-    ("client.api", api.Api),
+#: A heading, what stands before a method, and where it is defined.
+PARTS: tuple[tuple[str, str, type[Any]], ...] = (
+    ("Client", "client", client.Client),
+    ("Containers", "client.containers", containers.Containers),
+    ("Waiting for containers", "client.containers", arrivals.Arrivals),
+    ("Inside of a container", "client.containers", inside.Inside),
+    ("Secrets", "client.secrets", secrets.Secrets),
+    ("Log", "log", follow.Log),
+    ("LogFollow", "log", follow.LogFollow),
+    ("Api", "client.api", api.Api),
 )
 SHOWN = (
     replies.Container,
@@ -50,8 +51,8 @@ def page() -> str:
     return "\n".join([HEAD, *(line for part in PARTS for line in _section(*part)), *_results()])
 
 
-def _section(prefix: str, kind: type[Any]) -> Iterator[str]:
-    yield from (f"## {kind.__name__}", "", *_prose(kind), "")
+def _section(title: str, prefix: str, kind: type[Any]) -> Iterator[str]:
+    yield from (f"## {title}", "", *_prose(kind), "")
     for name, method in vars(kind).items():
         if inspect.isfunction(method) and not name.startswith("_"):
             yield from (f"### `{prefix}.{name}({_arguments(method)})`", "", *_prose(method), "")

@@ -6,7 +6,7 @@ is checked a second time. `raw` is the reply as it came.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, cast
 
 from pydantic import Field, ValidationError
@@ -29,7 +29,7 @@ class Container:
     metadata: Metadata
     spec: ContainerSpec  # as asked; `platform` is the one that was chosen, once one was
     status: ContainerStatus
-    raw: Json
+    raw: Json = field(repr=False)
 
     @classmethod
     def of(cls, row: Json) -> Container:
@@ -64,7 +64,7 @@ class Secret:
 
     metadata: Metadata
     status: SecretStatus
-    raw: Json
+    raw: Json = field(repr=False)
 
     @classmethod
     def of(cls, row: Json) -> Secret:

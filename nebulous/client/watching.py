@@ -11,8 +11,12 @@ from collections.abc import Sequence
 
 from nebulous.client.events import Event
 from nebulous.client.wire import Change, Json
+from nebulous.errors import NebulousError
 
 Key = tuple[str, str]  # namespace and name
+
+#: What comes of watching where that cannot be: an older server, one that is full or out of reach, or none of ours.
+WATCHLESS = (NebulousError, ValueError, KeyError)
 
 
 class Told:
@@ -47,26 +51,26 @@ class Told:
         return [Change("reset", {})] if inherited else ()
 
     def _present(self, word: str, row: Json) -> Sequence[Change]:
-        key = _key(row)
+        key = key_of(row)
         if self._listed is not None:
             self._listed.add(key)
         before, self._known[key] = self._known.get(key), row
         if before is None:
             return [Change(word if self._inherited else "added", row)]
-        if _life(before) != _life(row):
+        if life_of(before) != life_of(row):
             return [Change("deleted", before), Change("added", row)]
-        if _version(row) <= _version(before):  # told before the cut
+        if version_of(row) <= version_of(before):  # told before the cut
             self._known[key] = before
             return ()
         return [Change("modified", row)]
 
     def _deleted(self, row: Json) -> Sequence[Change]:
-        before = self._known.get(_key(row))
+        before = self._known.get(key_of(row))
         if before is None:
             return [Change("deleted", row)] if self._inherited else ()
-        if _life(before) != _life(row):
+        if life_of(before) != life_of(row):
             return ()
-        del self._known[_key(row)]
+        del self._known[key_of(row)]
         return [Change("deleted", row)]
 
     def _vanished(self) -> Sequence[Change]:
@@ -80,14 +84,17 @@ class Told:
         return [Change("synced", {})] if first else ()
 
 
-def _key(row: Json) -> Key:
+def key_of(row: Json) -> Key:
+    """Where it is."""
     metadata = row["metadata"]
     return str(metadata["namespace"]).lower(), str(metadata["name"]).lower()
 
 
-def _life(row: Json) -> str:
+def life_of(row: Json) -> str:
+    """Its id."""
     return str(row["metadata"]["id"])
 
 
-def _version(row: Json) -> int:
+def version_of(row: Json) -> int:
+    """Grows with every change of a life."""
     return int(row["metadata"].get("resource_version") or 0)

@@ -85,6 +85,19 @@ def container_spec(spec: ContainerSpec | Fields | None, fields: Mapping[str, obj
     return checked(ContainerSpec, document)
 
 
+def merge_patch(
+    fields: Mapping[str, object], labels: Mapping[str, str | None] | None, resource_version: str | None
+) -> dict[str, Any]:
+    """The changes as a JSON merge patch: labels and version are added to what the fields say of the metadata."""
+    changes: dict[str, Any] = _plain(fields)
+    metadata: dict[str, Any] = {**(changes.pop("metadata", None) or {})}
+    if labels:
+        metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
+    if resource_version is not None:
+        metadata["resource_version"] = resource_version
+    return {**changes, "metadata": metadata} if metadata else changes
+
+
 def checked(model: type[M], document: Mapping[str, object]) -> M:
     """The document as its model.
 

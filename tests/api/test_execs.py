@@ -316,6 +316,23 @@ async def test_one_that_does_not_run_is_4409_with_what_to_do(stage: Stage, statu
     assert socket.close_reason == said
 
 
+async def test_one_whose_machine_went_a_moment_ago_is_a_conflict_and_not_missing(stage: Stage) -> None:
+    await start(stage.desk, "bar", "running", stage.platform.account, "nebu-given-back")
+    said = "the machine of this container was given back meanwhile"
+    async with stage.exec("true", path="default/bar") as socket:
+        _, last, code = await ended(socket)
+    assert (code, last["error"]["type"], last["error"]["message"]) == (4409, "Conflict", said)
+    files = "/v1/containers/default/bar/files"
+    for reply in (
+        await stage.desk.http.get(files, params={"path": "/", "stat": True}),
+        await stage.desk.http.get(files, params={"path": "/"}),
+        await stage.desk.http.put(files, params={"path": "/"}, content=b""),
+    ):
+        assert (reply.status_code, reply.json()["error"]["message"]) == (409, said)
+    missing = await stage.desk.http.get("/v1/containers/default/foo/files", params={"path": "nope", "stat": True})
+    assert (missing.status_code, missing.json()["error"]["type"]) == (404, "NotFound")
+
+
 async def test_one_that_does_not_exist_is_4404(stage: Stage) -> None:
     async with stage.exec("true", path="default/nope") as socket:
         _, last, code = await ended(socket)

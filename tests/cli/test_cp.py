@@ -7,6 +7,7 @@ import io
 import os
 import resource
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -16,10 +17,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.served import Server
+from tests.served import Server, until
 
 LIMIT_S = 60.0
 MTIME = 1_650_000_000
+HUGE = 32 * 1024**3  # a file with a hole, so that no disk is filled
 
 
 @pytest.fixture
@@ -190,6 +192,22 @@ def test_what_cannot_be_copied_is_said_with_its_code(
     ended = cp(house, *(text.format(here=here, inside=inside) for text in (source, target)))
     assert (ended.returncode, ended.stdout) == (code, b""), ended
     assert said.format(here=here, inside=inside) in ended.stderr.decode()
+
+
+@pytest.mark.parametrize("way", ["out", "in"])
+def test_ctrl_c_ends_a_copy_and_leaves_nothing_half(house: Server, inside: Path, here: Path, way: str) -> None:
+    for folder in (here, inside):
+        os.truncate(folder / "file", HUGE)
+    ours, theirs = str(here / "file"), f"foo:{inside}/file"
+    words, target = ([theirs, f"{here}/new"], here) if way == "out" else ([ours, f"foo:{inside}/new"], inside)
+    command = [sys.executable, "-m", "nebulous", "cp", *words]
+    env = {**house.env, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE) as copying:
+        until(lambda: any(draft.stat().st_size for draft in target.glob(".nebu-*")), "the copy has begun")
+        copying.send_signal(signal.SIGINT)
+        _, said = copying.communicate(timeout=LIMIT_S)
+    assert (copying.returncode, b"Traceback" in said) == (130, False), said
+    until(lambda: sorted(os.listdir(target)) == ["data", "file"], "nothing is left half")
 
 
 def test_what_is_no_archive_is_refused(house: Server, inside: Path) -> None:

@@ -29,12 +29,12 @@ def api(session_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield served
 
 
-async def run(api: ServedApi, *words: str, **env: str) -> tuple[int, str]:
+async def run(api: ServedApi, *words: str, cwd: Path | None = None, **env: str) -> tuple[int, str]:
     """A program, logged in as a member of a fresh organization; its exit code and what it printed."""
     access = {"NEBU_SERVER": api.url, "NEBU_API_KEY": api.token(api.organization(), "member"), **env}
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *words, env={**os.environ, **access}, stdout=pipe, stderr=asyncio.subprocess.STDOUT
+        sys.executable, *words, env={**os.environ, **access}, cwd=cwd, stdout=pipe, stderr=asyncio.subprocess.STDOUT
     )
     try:
         output, _ = await asyncio.wait_for(process.communicate(), LIMIT_S)
@@ -89,7 +89,7 @@ async def test_every_piece_of_the_page_runs(api: ServedApi, session_engine: Engi
     text = "\n".join([before, *pieces, "temporal.leave(0)\n"]).replace('"docker"', repr(api.platform.account))
     script = tmp_path / "page.py"
     script.write_text(text)
-    code, output = await run(api, str(script))
+    code, output = await run(api, str(script), cwd=tmp_path)
     assert code == 0, output
     for said in (
         "completed 0",
@@ -97,6 +97,8 @@ async def test_every_piece_of_the_page_runs(api: ServedApi, session_engine: Engi
         "timeout: '30' is not a duration",
         "container/polite is failed (Exited 3), and was waited for to be completed",
         "good day",
+        "'sh' in 'server' ended with exit code",
+        "SOME WORDS",
         "[b'1\\n', b'4\\n', b'9\\n']",
     ):
         assert said in output

@@ -15,6 +15,7 @@ from nebulous.client._async.follow import PATIENCE
 from nebulous.client._async.secrets import AsyncSecrets
 from nebulous.client.replies import Accelerator, Me, Offers, Platform, record
 from nebulous.client.scope import Scope
+from nebulous.durations import span_of
 
 log = logging.getLogger("nebulous.client")
 
@@ -31,7 +32,7 @@ class AsyncClient:
         context: Name of a context of the file, instead of the one in force.
         organization: Where to look unless `owner` says otherwise; default the context's, else the token's own.
         namespace: Where names are unless a call says otherwise; default the context's, else `default`.
-        timeout: How long to wait for each piece of an answer.
+        timeout: How long to wait for each piece of an answer; a number is seconds.
         patience: How long a log, a watch or a wait tries to come back to a server that went away.
         notice: Takes what the server says beside its answers, such as that a value looks like a key in clear;
             default the logger `nebulous.client`, as warnings.
@@ -49,14 +50,16 @@ class AsyncClient:
         context: str | None = None,
         organization: str | None = None,
         namespace: str | None = None,
-        timeout: timedelta = wire.READ_TIMEOUT,
-        patience: timedelta = PATIENCE,
+        timeout: timedelta | float = wire.READ_TIMEOUT,
+        patience: timedelta | float = PATIENCE,
         notice: Callable[[str], None] = log.warning,
     ) -> None:
         found = contexts.load().chosen(context, server, token)
         scope = Scope(organization or found.organization, namespace or found.namespace)
         #: The same connection with plain dicts in and out.
-        self.api = AsyncApi(found.server, found.token, notice=notice, patience=patience, timeout=timeout)
+        self.api = AsyncApi(
+            found.server, found.token, notice=notice, patience=span_of(patience), timeout=span_of(timeout)
+        )
         self.containers = AsyncContainers(self.api, scope)
         self.secrets = AsyncSecrets(self.api, scope)
 

@@ -7,8 +7,10 @@ from typing import Any, Unpack
 
 from nebulous import waiting
 from nebulous.client._async import waits
+from nebulous.client._async.arrivals import AsyncArrivals
 from nebulous.client._async.follow import AsyncLog, AsyncLogText, AsyncStream, AsyncWatch
-from nebulous.client._async.inside import PLURAL, AsyncInside, life_of
+from nebulous.client._async.inside import AsyncInside
+from nebulous.client._async.places import PLURAL, life_of, over
 from nebulous.client.replies import Applied, Container, ContainerChange, Plan, record
 from nebulous.client.wire import Json, Place
 from nebulous.errors import InvalidRequest, NotFound
@@ -38,7 +40,7 @@ class AsyncContainerWatch(AsyncStream[ContainerChange]):
                 yield ContainerChange.of(change)
 
 
-class AsyncContainers(AsyncInside):
+class AsyncContainers(AsyncArrivals, AsyncInside):
     """What can be done with containers.
 
     A container is named by its name (`namespace` and `owner` then say where, else the client's own are meant;
@@ -120,7 +122,7 @@ class AsyncContainers(AsyncInside):
 
         Args:
             container: Which one.
-            fields: As in a file, with `more` on top; None takes a field back to its default.
+            fields: As in a file, with `more`, `labels` and version on top; None takes a field back to its default.
             labels: These are added or changed; None takes one away.
             resource_version: Refuse it if the container was changed since it had this one.
             idempotency_key: As in `create`.
@@ -133,13 +135,7 @@ class AsyncContainers(AsyncInside):
             Conflict: A field needs a new life, or it was changed since.
         """
         place = await self._living(container, namespace, owner)
-        document: Json = {**(fields or {}), **more}
-        metadata: Json = {**(document.get("metadata") or {})}
-        if labels:
-            metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
-        if resource_version is not None:
-            metadata["resource_version"] = resource_version
-        document |= {"metadata": metadata} if metadata else {}
+        document = asked.merge_patch({**(fields or {}), **more}, labels, resource_version)
         return Container.of((await self._api.patch(place, document, key=idempotency_key)).resource)
 
     async def plan(self, spec: ContainerSpec | Fields | None = None, **fields: Unpack[ContainerFields]) -> Plan:
@@ -147,13 +143,18 @@ class AsyncContainers(AsyncInside):
         place, document = self._named(asked.container_spec(spec, fields))
         return record(Plan, await self._api.plan(place, document))
 
-    async def get(self, name: str, *, namespace: str | None = None, owner: str | None = None) -> Container:
-        """One container, by name.
+    async def get(
+        self, container: Container | str, *, namespace: str | None = None, owner: str | None = None
+    ) -> Container:
+        """One container as it is now, by name or by how it was.
 
         Raises:
             NotFound: There is none (any more).
         """
-        return Container.of(await self._api.get(self._scope.place(PLURAL, name, namespace, owner)))
+        found = Container.of(await self._api.get(self._place(container, namespace, owner)))
+        if life_of(container) not in ("", found.metadata.id):
+            raise over(container)
+        return found
 
     async def by_id(self, life: str) -> Container:
         """One container, by its `metadata.id`; a moment after its creation it may not be found yet.
@@ -222,29 +223,6 @@ class AsyncContainers(AsyncInside):
         row: Json = await self._api.delete(place)
         if wait:
             await waits.until_gone(self._api, place, life_of(container) or str(row["metadata"]["id"]), limit)
-
-    async def wait(
-        self,
-        container: Container | str,
-        until: Until = "finished",
-        *,
-        limit: Limit = None,
-        namespace: str | None = None,
-        owner: str | None = None,
-    ) -> Container:
-        """Wait until it has a status and return it then; `finished` is any end, good or bad.
-
-        Goes on through a restart of the server.
-
-        Raises:
-            Ended: It has ended otherwise, so it can no longer come to that.
-            NotReady: It is not there yet after `limit`.
-            NotFound: It was deleted.
-        """
-        waiting.check_until(until)
-        if isinstance(container, str):
-            container = await self.get(container, namespace=namespace, owner=owner)
-        return await waits.until_reached(self._api, self._place(container), container, until, limit)
 
     def logs(
         self,

@@ -97,6 +97,7 @@ async def resumed(
     *,
     at_first: bool = True,
     away: Callable[[bool], None] = lambda _: None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> AsyncGenerator[Event]:
     """Events over as many connections as it takes, each beginning behind `last()`; for ever.
 
@@ -106,6 +107,7 @@ async def resumed(
         patience: How long to try to come back.
         at_first: Whether to be patient before anything has come, too.
         away: Told once that the server is out of reach, and once that it is back.
+        stopped: True once nobody wants to come back.
 
     Raises:
         Unavailable: The connection broke and did not come back within the patience.
@@ -122,6 +124,8 @@ async def resumed(
                     yield event
         except Unavailable as error:
             cause = error
+        if stopped():
+            return
         if not met or monotonic() - alive > patience.total_seconds():
             raise cause
         cuts += 1
@@ -198,7 +202,14 @@ class AsyncWatch(AsyncStream[Change]):
         return self._connect(last)
 
     async def _items(self) -> AsyncGenerator[Change]:
-        stream = resumed(self._begin, lambda: self.cursor, self._patience, at_first=False, away=self.away)
+        stream = resumed(
+            self._begin,
+            lambda: self.cursor,
+            self._patience,
+            at_first=False,
+            away=self.away,
+            stopped=lambda: self._stopped,
+        )
         async with aclosing(stream) as events:
             async for event in events:
                 if self._stopped:

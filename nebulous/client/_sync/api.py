@@ -8,6 +8,7 @@ as the class of `nebulous.errors` that its `error.type` names.
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -22,6 +23,7 @@ from nebulous.client import wire
 from nebulous.client._sync.follow import PATIENCE, SILENCE, LogFollow, Watch
 from nebulous.client.wire import Created, Json, Place
 
+WATCHES_AT_ONCE = 10
 OUTCOME, NOTICE = "X-Nebu-Outcome", "X-Nebu-Notice"
 
 
@@ -41,6 +43,8 @@ class Api:
         self.patience, self.timeout = patience, timeout
         #: What the server had to say beside its answers, unless `notice` took it.
         self.notices: list[str] = []
+        #: How many waits may listen at once; each has a connection to itself, and the others do without.
+        self.watches = threading.Semaphore(WATCHES_AT_ONCE)
         self._notice = notice or self.notices.append
         self._http = httpx.Client(**wire.settings(self.server, token, timeout))
 

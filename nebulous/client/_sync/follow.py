@@ -98,6 +98,7 @@ def resumed(
     *,
     at_first: bool = True,
     away: Callable[[bool], None] = lambda _: None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Generator[Event]:
     """Events over as many connections as it takes, each beginning behind `last()`; for ever.
 
@@ -107,6 +108,7 @@ def resumed(
         patience: How long to try to come back.
         at_first: Whether to be patient before anything has come, too.
         away: Told once that the server is out of reach, and once that it is back.
+        stopped: True once nobody wants to come back.
 
     Raises:
         Unavailable: The connection broke and did not come back within the patience.
@@ -123,6 +125,8 @@ def resumed(
                     yield event
         except Unavailable as error:
             cause = error
+        if stopped():
+            return
         if not met or monotonic() - alive > patience.total_seconds():
             raise cause
         cuts += 1
@@ -198,7 +202,14 @@ class Watch(Stream[Change]):
         return self._connect(last)
 
     def _items(self) -> Generator[Change]:
-        stream = resumed(self._begin, lambda: self.cursor, self._patience, at_first=False, away=self.away)
+        stream = resumed(
+            self._begin,
+            lambda: self.cursor,
+            self._patience,
+            at_first=False,
+            away=self.away,
+            stopped=lambda: self._stopped,
+        )
         with closing(stream) as events:
             for event in events:
                 if self._stopped:

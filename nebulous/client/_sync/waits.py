@@ -1,45 +1,105 @@
 # Made of _async/waits.py by `make client`; change that file, not this one.
-"""Waiting for a container, by looking at its row again and again, which costs the engine nothing."""
+"""Waiting until containers have come to something, or are gone."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Generator
-from time import monotonic
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 
 from nebulous import waiting
 from nebulous.client._sync.api import Api
+from nebulous.client._sync.looks import Look, Looks
+from nebulous.client._sync.places import over
 from nebulous.client.replies import Container
-from nebulous.client.wire import Json, Place
-from nebulous.errors import NotFound, NotReady, Unavailable
+from nebulous.client.wire import Place
+from nebulous.errors import Ended, NotReady
 from nebulous.waiting import Limit
+
+NAMED = 3  # of those that are late, in a message
+
+
+@dataclass
+class Waited:
+    """One life that is waited for, as last seen."""
+
+    place: Place
+    container: Container
+    begun: bool = True  # False: its name may have another life before it
+
+    def arrived(self, look: Look, until: str) -> bool:
+        """Take a look at it; True once it has come to what is waited for.
+
+        Raises:
+            Ended, NotFound: It can no longer come to that.
+        """
+        life = look.row["metadata"]["id"] if look.row else ""
+        if look.gone and (not life or life == self.container.metadata.id):
+            return self._ended_before(look.gone, look, until)
+        if look.gone or life != self.container.metadata.id:
+            if self.begun and not look.gone:
+                raise over(self.container)
+            return False
+        self.container, self.begun = Container.of(look.row), True
+        return self._reached(until)
+
+    def _ended_before(self, gone: Exception, look: Look, until: str) -> bool:
+        """It was deleted; what it had come to before counts, though nobody looked in time."""
+        last = Container.of(look.row) if look.row else self.container
+        if not last.finished:  # a deletion ends what runs, which is no end of its own
+            raise gone
+        self.container = last
+        return self._reached(until)
+
+    def _reached(self, until: str) -> bool:
+        try:
+            return waiting.reached(until, self.container.status, str(self.container))
+        except Ended as error:
+            error.containers = [self.container]
+            raise
+
+
+def each_reached(api: Api, waited: Sequence[Waited], until: str, limit: Limit) -> Generator[Waited]:
+    """Each life as soon as it has come to what is waited for.
+
+    Raises:
+        Ended, NotReady, NotFound: As `containers.wait` says.
+    """
+    left = [*waited]
+    looks = Looks(api, [one.place for one in left], limit)
+    with closing(looks.looks()) as each:
+        for look in each:
+            for one in [one for one in left if one.place == look.place and one.arrived(look, until)]:
+                left.remove(one)
+                yield one
+            if not any(one.place == look.place for one in left):
+                looks.let_go(look.place)
+    if left:
+        raise _late(left, until, limit)
+
+
+def _late(left: Sequence[Waited], until: str, limit: Limit) -> NotReady:
+    shown = [f"{one.container} is {waiting.described(one.container.status)}" for one in left[:NAMED]]
+    more = [f"{len(left) - NAMED} more are under way"] if len(left) > NAMED else []
+    goes_on = "it goes on" if len(left) == 1 else "they go on"
+    words = "; ".join([*shown, *more])
+    late = NotReady(f"{words}, and not {until} after {waiting.shown(limit)}", f"{goes_on}: wait again, or longer")
+    late.containers = [one.container for one in left]
+    return late
 
 
 def until_reached(
     api: Api, place: Place, container: Container, until: str, limit: Limit, *, begun: bool = True
 ) -> Container:
-    """Wait until this life has come to what is waited for; one that has not begun may still have another before it.
+    """Wait until this life has come to what is waited for.
 
     Raises:
         Ended, NotReady, NotFound: As `containers.wait` says.
     """
-    for row in _looks(api, place, limit):
-        if row["metadata"]["id"] != container.metadata.id:
-            if not begun:
-                continue
-            raise over(container)
-        container, begun = Container.of(row), True
-        if waiting.reached(until, container.status, str(container)):
-            return container
-    raise NotReady(
-        f"{container} is {waiting.described(container.status)}, and not {until} after {waiting.shown(limit)}",
-        "it goes on: wait again, or longer",
-    )
-
-
-def over(container: Container | str) -> NotFound:
-    """What is said of a life that another has followed."""
-    return NotFound(f"this life of {container} is over: another has begun under its name")
+    one = Waited(place, container, begun)
+    for _ in each_reached(api, [one], until, limit):
+        pass
+    return one.container
 
 
 def until_gone(api: Api, place: Place, life: str, limit: Limit) -> None:
@@ -48,39 +108,22 @@ def until_gone(api: Api, place: Place, life: str, limit: Limit) -> None:
     Raises:
         NotReady: Something is, after the limit.
     """
-    try:
-        for row in _looks(api, place, limit):
-            if life and row["metadata"]["id"] != life:
+    with closing(Looks(api, [place], limit).looks()) as looks:
+        for look in looks:
+            now = str(look.row["metadata"]["id"]) if look.row else ""
+            if (look.gone and now in ("", life)) or (life and now != life):
                 return
-    except NotFound:
-        return
     raise NotReady(f"container/{place.name} is not gone yet after {waiting.shown(limit)}", "its deletion goes on")
 
 
 def until_left(api: Api, place: Place, ended: Container) -> Container:
     """Wait a moment until one that has ended runs again, so that whoever waits next does not meet the old end."""
     container = ended
-    for row in _looks(api, place, waiting.LEAVES_WITHIN):
-        container = Container.of(row)
-        if not container.finished or container.status.attempt != ended.status.attempt:
-            break
+    with closing(Looks(api, [place], waiting.LEAVES_WITHIN).looks()) as looks:
+        for look in looks:
+            if look.gone:
+                raise look.gone
+            container = Container.of(look.row)
+            if not container.finished or container.status.attempt != ended.status.attempt:
+                break
     return container
-
-
-def _looks(api: Api, place: Place, limit: Limit) -> Generator[Json]:
-    """Its row again and again, often at first; ends when the time is over."""
-    pause, alive = waiting.FIRST_PAUSE, monotonic()
-    end = alive + waiting.seconds(limit)
-    while True:
-        try:
-            row = api.get(place)
-        except Unavailable:
-            if monotonic() - alive > api.patience.total_seconds():
-                raise
-        else:
-            alive = monotonic()
-            yield row
-        if monotonic() >= end:
-            return
-        time.sleep(max(0.0, min(pause, end - monotonic())))
-        pause = min(pause * waiting.GROWTH, waiting.LONGEST_PAUSE)

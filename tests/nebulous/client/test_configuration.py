@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,16 @@ def test_what_cannot_be_an_address_or_a_token_is_said_at_once():
         Client("http://")
     with pytest.raises(Unauthenticated, match="has characters that no token has"):
         Client(token="tökén")
+
+
+def test_times_may_be_numbers_of_seconds():
+    with Client(timeout=2, patience=0.5) as client:
+        assert (client.api.timeout, client.api.patience) == (timedelta(seconds=2), timedelta(seconds=0.5))
+        assert client.api._http.timeout.read == 2
+
+
+def test_a_traceback_shows_what_to_do():
+    with pytest.raises(Rejected) as raised:
+        Client("http://")
+    assert raised.value.hint
+    assert traceback.format_exception_only(raised.value)[1:] == [f"hint: {raised.value.hint}\n"]

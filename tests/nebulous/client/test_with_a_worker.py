@@ -120,7 +120,8 @@ async def test_another_life_under_the_name_is_not_the_one_waited_for(client: Any
     )
     assert second.metadata.id != first.metadata.id
     assert second.status.status == Status.RUNNING
-    for ask in (client.containers.wait, client.containers.stop, client.containers.delete, client.containers.events):
+    asks = ("get", "wait", "stop", "delete", "events")
+    for ask in (getattr(client.containers, verb) for verb in asks):
         with pytest.raises(NotFound, match="another has begun under its name"):
             await ask(first)
     assert (await client.containers.get("reborn")).status.status == Status.RUNNING

@@ -8,9 +8,22 @@ from collections.abc import AsyncGenerator, Generator, Sequence
 from typing import assert_type
 
 import nebulous
-from nebulous.client import Accelerator, AsyncLog, Container, ContainerChange, Log, Me, Plan, Platform, Secret
+from nebulous.client import (
+    Accelerator,
+    AsyncLog,
+    Container,
+    ContainerChange,
+    Executed,
+    Log,
+    Me,
+    Offer,
+    Plan,
+    Platform,
+    Secret,
+)
 from nebulous.models.container_fields import EnvVar, Port
 from nebulous.models.containers import ContainerSpec, ContainerStatus, Status
+from nebulous.models.platforms import Usage
 from nebulous.models.resources import Event, Metadata
 
 
@@ -43,13 +56,23 @@ def blocking(client: nebulous.Client) -> None:
     client.containers.create(imagee="busybox")  # pyright: ignore[reportCallIssue] - no such field
     client.containers.create(image=3)  # pyright: ignore[reportArgumentType] - not text
     client.containers.create(image="busybox", restart="never")  # pyright: ignore[reportArgumentType] - no such word
-    client.containers.wait(container, "runing")  # pyright: ignore[reportArgumentType] - no such status
+    client.containers.wait(container, "runing")  # pyright: ignore[reportCallIssue, reportArgumentType] - no such status
+    assert_type(client.containers.get(container), Container)
+    assert_type(client.containers.wait(container), Container)
+    assert_type(client.containers.wait(["a", container]), Sequence[Container])
+    assert_type([*client.containers.as_completed(["a"])], list[Container])
+    assert_type(client.containers.exec("a", ["true"]), Executed)
+    assert_type(client.containers.stats("a"), Usage)
+    assert_type(client.containers.patch("a", timeout="2h"), Container)
+    assert_type(client.offers("1:L40S").offers, list[Offer])
 
 
 async def asynchronous(client: nebulous.AsyncClient) -> None:
     container = await client.containers.create(image="busybox")
     assert_type(container, Container)
     assert_type(await client.containers.wait(container, "running"), Container)
+    assert_type(await client.containers.wait([container], "running"), Sequence[Container])
+    assert_type(client.containers.as_completed([container]), AsyncGenerator[Container])
     assert_type(client.containers.list(), AsyncGenerator[Container])
     assert_type(client.containers.logs(container, follow=True), AsyncLog)
     assert_type([chunk async for chunk in client.containers.logs(container)], list[bytes])
