@@ -139,7 +139,8 @@ class Settings(BaseSettings):
     )
     platforms: dict[str, Machine] = Field(
         default={},
-        description='machines of your own with Docker, by account: {"docker:gpu-box": {"ssh": "me@gpu-box"}}',
+        description='machines of your own with Docker, by account, as JSON: {"docker:gpu-box": {"ssh": "me@gpu-box"}}; '
+        "beside ssh also identity_file, and engine, the socket there",
     )
     sim: SimSettings = SimSettings()
     archive: str | None = Field(

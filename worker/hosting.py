@@ -11,7 +11,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError
 
-from activities.platforms.base import Platform
+from activities.platforms.base import HasAccelerators, Platform
 from nebulous import ids, temporal
 from nebulous.errors import NebulousError
 from nebulous.models.platforms import PlatformReport
@@ -175,6 +175,8 @@ class Hosted:
         if (disabled, configured) == self._known:
             return
         report = self._describe(disabled, hint, configured)
+        if not disabled and isinstance(self._platform, HasAccelerators):
+            report.accelerators = await self._platform.accelerators()
         account = self._platform.account
         await self._client.start_workflow(
             "Platform",

@@ -147,6 +147,15 @@ class Platform(Protocol):
 
 
 @runtime_checkable
+class HasAccelerators(Protocol):
+    """A platform that is a machine, and can tell which accelerators are in it."""
+
+    async def accelerators(self) -> list[str]:
+        """List them as "COUNT:NAME", by the catalog's names; empty where the driver does not answer."""
+        ...
+
+
+@runtime_checkable
 class Watches(Protocol):
     """A platform that pushes changes (Feature.WATCH)."""
 

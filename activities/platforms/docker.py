@@ -11,6 +11,7 @@ import os
 import posixpath
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -87,6 +88,7 @@ class DockerPlatform:
         """
         self.account = f"{self.type}:{host}"
         self._tunnel = tunnel
+        self._region = host if tunnel else ""  # of all Engines these are the ones that people have given a name
         self._driver = tunnel.driver if tunnel else driver.here
         self._runtime = DockerRuntime(Engine(docker_host, tunnel))
         self._probes = DockerProbes(self._runtime.engine)
@@ -106,7 +108,7 @@ class DockerPlatform:
         Raises:
             Rejected: A region is asked for, or accelerators that are not here.
         """
-        if ask.regions:
+        if ask.regions and self._region not in ask.regions:
             raise Rejected(f"docker has no regions, so none of {', '.join(ask.regions)}", "leave regions: out")
         # An Engine that does not answer offers nothing.
         info, image = await asyncio.gather(self._runtime.info(), self._there(ask.image, ask.image_digest))
@@ -114,6 +116,13 @@ class DockerPlatform:
             return [self._offer(image)]
         found = docker_gpus.fitting(ask.accelerators, await docker_gpus.inventory(self._driver), info)
         return [self._offer(image, rank, count, name) for rank, count, name in found]
+
+    async def accelerators(self) -> list[str]:
+        """What the Engine can give to containers, as "COUNT:NAME"."""
+        if "nvidia" not in (part(await self._runtime.info(), "Runtimes")):
+            return []
+        there = Counter(await docker_gpus.inventory(self._driver))
+        return [f"{count}:{name}" for name, count in sorted(there.items())]
 
     async def prepare(self, launch: Launch, command: Command, progress: Progress) -> str:
         """Pull the image unless the Engine has it; its digest, or its id where it never was in a registry.
@@ -267,6 +276,7 @@ class DockerPlatform:
         return Offer(
             platform=self.type,
             account=self.account,
+            region=self._region,
             accelerator=accelerator,
             accelerator_count=count,
             rank=rank,

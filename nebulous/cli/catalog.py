@@ -32,11 +32,19 @@ def show(what: str, api: Api, platform: str | None, output: str) -> None:
 def platforms_table(rows: list[Json]) -> str:
     """Which platforms there are, and why one is not usable."""
     spread = any(row.get("regions") for row in rows)
-    headers = ("PLATFORM", "USABLE", "ACCOUNT", *(("REGIONS",) if spread else ()), "DETAIL")
-    return table(headers, [_platform(row, spread) for row in rows])
+    armed = any(row.get("accelerators") for row in rows)
+    headers = (
+        "PLATFORM",
+        "USABLE",
+        "ACCOUNT",
+        *(("REGIONS",) if spread else ()),
+        *(("HAS",) if armed else ()),
+        "DETAIL",
+    )
+    return table(headers, [_platform(row, spread, armed) for row in rows])
 
 
-def _platform(row: Json, spread: bool) -> list[str]:
+def _platform(row: Json, spread: bool, armed: bool) -> list[str]:
     name = str(row["platform"])
     why = row.get("alarm") or row.get("detail") or ""
     if not row["usable"]:
@@ -46,6 +54,7 @@ def _platform(row: Json, spread: bool) -> list[str]:
         "yes" if row["usable"] else "no",
         str(row.get("account") or NOTHING),
         *([_some(row.get("regions") or [], 3)] if spread else []),
+        *([", ".join(row.get("accelerators") or []) or NOTHING] if armed else []),
         str(why or NOTHING),
     ]
 
