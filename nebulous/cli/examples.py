@@ -33,6 +33,18 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("nebu exec foo -- nvidia-smi", ""),
         ("echo x | nebu exec -i foo -- cat", ""),
     ),
+    "ssh": (
+        ("nebu ssh foo", "a login shell"),
+        ("nebu ssh foo 'cd /data && ls'", ""),
+        (
+            "nebu ssh --config >>~/.ssh/config",
+            "then: ssh foo.nebu, rsync -a src foo.nebu:/work, ssh -L 8888:localhost:8888 foo.nebu",
+        ),
+    ),
+    "port-forward": (
+        ("nebu port-forward foo 8888", "then: http://localhost:8888"),
+        ("nebu port-forward foo 0:80", "any free port here"),
+    ),
     "cp": (("nebu cp foo:/data/out.txt .", ""), ("nebu cp src foo:/work", "")),
     "watch": (("nebu watch containers -l team=research -o json", "one object a line"),),
     "events": (("nebu events foo", ""),),

@@ -41,7 +41,7 @@ def command(
         if tty and stdin:
             stack.enter_context(terminal.raw())
         stack.enter_context(terminal.Input(execution, stdin, tty))
-        return _print(execution)
+        return show(execution)
 
 
 def _check(target: Target, argv: list[str], stdin: bool, tty: bool) -> None:
@@ -53,7 +53,7 @@ def _check(target: Target, argv: list[str], stdin: bool, tty: bool) -> None:
         raise failures.UsageError("-t needs a terminal, and standard input is none", "use -i alone to pass input on")
 
 
-def _print(execution: RemoteExecution) -> int:
+def show(execution: RemoteExecution) -> int:
     """Pass its output on until it ends; its exit code."""
     try:
         for channel, data in execution.output():

@@ -37,7 +37,7 @@ MEANINGS: dict[int, str] = {
     BROKEN_PIPE: "the reader of the output left",
 }
 #: These pass on what the command itself ended with, 0 to 255.
-OWN_CODE = ("run", "logs -f", "create --follow")
+OWN_CODE = ("run", "logs -f", "create --follow", "exec", "ssh")
 
 _CODES: tuple[tuple[type[NebulousError], int], ...] = (
     (NotFound, NOT_FOUND),

@@ -37,7 +37,10 @@ class ContainerFlags:
 
     image: Annotated[str | None, _option("--image", help="Container image.")] = None
     cmd: Annotated[str | None, _option("--cmd", help="Shell command to run.")] = None
-    platform: Annotated[str | None, _option("--platform", help="runpod, ec2, gce, docker, local or sim, or an account such as docker:gpu-box.")] = None
+    platform: Annotated[
+        str | None,
+        _option("--platform", help="runpod, ec2, gce, docker, local or sim, or an account such as docker:gpu-box."),
+    ] = None
     accelerators: Annotated[
         list[str] | None, _option("--accelerators", metavar="N:NAME", help="Such as 4:A100; repeat by preference.")
     ] = None

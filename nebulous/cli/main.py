@@ -33,6 +33,8 @@ VERBS: dict[str, dict[str, str]] = {
         "describe": "Everything about one: where it runs, what was tried, what happened.",
         "logs": "Print what the command wrote; -f follows it.",
         "exec": "Run a command in a running container; -it for a shell.",
+        "ssh": "Log in to a running container; --config for everything that speaks SSH.",
+        "port-forward": "Ports of a running container as ports of this machine.",
         "cp": "Copy files and folders into and out of a container.",
         "events": "Print what happened.",
         "watch": "Print what there is, then a line for each change, until Ctrl-C; as get -w.",
@@ -174,7 +176,7 @@ def _load(verb: str) -> Any:  # noqa: ANN401 - a command, whose type has moved b
 
         functions, settings = {verb: command(verb)}, None
     else:
-        module = importlib.import_module(f"nebulous.cli.{verb}")
+        module = importlib.import_module(f"nebulous.cli.{verb.replace('-', '_')}")
         kind = getattr(module, "CLASS", None)
         functions = getattr(module, "commands", None) or {verb: module.command}
         settings = getattr(module, "settings", None)  # of the command's own parser

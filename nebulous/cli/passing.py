@@ -1,4 +1,4 @@
-"""Verbs that pass words on to a command of the user's: `nebu exec NAME -- CMD…`, and `nebu exec NAME CMD…`.
+"""Verbs that pass words on to a command of the user's: `nebu exec NAME -- CMD…`, `nebu exec NAME CMD…`, `nebu ssh …`.
 
 Without `--` the command begins at the first word behind the NAME that is no option of ours; from there on nothing is
 ours any more.
@@ -14,7 +14,7 @@ from typer.core import TyperCommand
 from nebulous.cli.names import is_kind
 
 #: The verbs that this concerns.
-VERBS = frozenset({"exec"})
+VERBS = frozenset({"exec", "ssh"})
 WITH_VALUE = frozenset({"-n", "--namespace", "--owner", "--org"})
 _CLUSTER = re.compile(r"-[a-z]+n")  # -itn NAMESPACE
 _KEY = "nebulous.passed_on"
