@@ -14,7 +14,7 @@ from api.auth import Operator
 from api.services import Services, Uses
 from nebulous import __version__
 from nebulous import temporal as engine
-from nebulous.errors import Unavailable
+from nebulous.errors import NebulousError, Unavailable
 from nebulous.models.resources import Row
 
 CHECK_TIMEOUT = timedelta(seconds=2)
@@ -69,8 +69,20 @@ async def _redis(uses: Services) -> str:
     return OK
 
 
+async def _archive(uses: Services) -> str:
+    """Whether archived logs can be read; that they can be written, only a worker knows."""
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT.total_seconds()):
+            await uses.archive.check_reading()
+    except NebulousError as error:
+        return f"{error.message}; {error.hint}" if error.hint else error.message
+    except TimeoutError:
+        return f"the archive {uses.archive.place} does not answer"
+    return OK
+
+
 async def _diagnose(uses: Services) -> dict[str, Any]:
-    temporal, redis = await asyncio.gather(_temporal(uses), _redis(uses))
+    temporal, redis, archive = await asyncio.gather(_temporal(uses), _redis(uses), _archive(uses))
     config = uses.store.client.service_client.config
     try:
         install, reports = await uses.store.install(), await uses.reports.all()
@@ -86,6 +98,8 @@ async def _diagnose(uses: Services) -> dict[str, Any]:
             "temporal_namespace": uses.store.client.namespace,
             "redis": redis,
             "data_dir": str(uses.settings.data),
+            "archive": archive,
+            "archive_place": uses.archive.place,
         },
         "running": running,
         "platforms": [report.model_dump(mode="json") for report in reports],

@@ -92,7 +92,7 @@ class Stage:
             await asyncio.gather(self.relay, return_exceptions=True)
 
     def archive(self, attempt: int, data: bytes) -> None:
-        folder = self.desk.settings.archive_dir / "logs" / self.life
+        folder = self.desk.settings.data / "archive/logs" / self.life
         folder.mkdir(parents=True, exist_ok=True)
         whose = {"owner": self.desk.organization, "namespace": "default", "name": "foo"}
         (folder / "meta.json").write_text(json.dumps(whose))
