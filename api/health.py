@@ -69,16 +69,17 @@ async def _redis(uses: Services) -> str:
     return OK
 
 
-async def _archive(uses: Services) -> str:
-    """Whether archived logs can be read; that they can be written, only a worker knows."""
+async def _archive(uses: Services) -> dict[str, Any]:
+    """Where archived logs are, and whether they can be read; that they can be written, only a worker knows."""
+    said: dict[str, Any] = {"place": uses.archive.place, "status": OK, "hint": None}
     try:
         async with asyncio.timeout(CHECK_TIMEOUT.total_seconds()):
             await uses.archive.check_reading()
     except NebulousError as error:
-        return f"{error.message}; {error.hint}" if error.hint else error.message
+        return said | {"status": error.message, "hint": error.hint}
     except TimeoutError:
-        return f"the archive {uses.archive.place} does not answer"
-    return OK
+        return said | {"status": f"the archive {uses.archive.place} does not answer", "hint": "see the log of the API"}
+    return said
 
 
 async def _diagnose(uses: Services) -> dict[str, Any]:
@@ -99,7 +100,6 @@ async def _diagnose(uses: Services) -> dict[str, Any]:
             "redis": redis,
             "data_dir": str(uses.settings.data),
             "archive": archive,
-            "archive_place": uses.archive.place,
         },
         "running": running,
         "platforms": [report.model_dump(mode="json") for report in reports],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sysconfig
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -53,7 +53,9 @@ class S3:
     def there(self, prefix: str = "") -> dict[str, int]:
         """All objects with their bytes, and uploads that are not finished, with -1."""
         listed = self.client.list_objects_v2(Bucket=NAME, Prefix=prefix).get("Contents", ())
-        begun = self.client.list_multipart_uploads(Bucket=NAME, Prefix=prefix).get("Uploads", ())
+        begun: list[Any] = []
+        with suppress(self.client.exceptions.NoSuchUpload):  # what rclone says before the first one
+            begun = self.client.list_multipart_uploads(Bucket=NAME, Prefix=prefix).get("Uploads", [])
         found = {each["Key"]: each["Size"] for each in listed} | {each["Key"] + " unfinished": -1 for each in begun}
         return {name.removeprefix(prefix): size for name, size in found.items()}
 

@@ -46,7 +46,8 @@ _NO_CREDENTIALS = (
     exceptions.SSOError,
 )
 _SILENCE = (
-    exceptions.HTTPClientError,  # no connection, a broken one, no answer in time, no trust in its certificate
+    exceptions.ConnectionError,
+    exceptions.HTTPClientError,  # a connection that breaks, no answer in time, no trust in a certificate
     exceptions.ResponseStreamingError,
     exceptions.IncompleteReadError,
     OSError,
