@@ -165,7 +165,8 @@ def told_admins(lookup: Lookup) -> Json | None:
 
 def archive(diagnosis: Json | None) -> Iterator[Finding]:
     """Where logs of finished containers are."""
-    about: Json | None = ((diagnosis or {}).get("engine") or {}).get("archive")
+    engine: Json = (diagnosis or {}).get("engine") or {}
+    about: Json | None = engine.get("archive")
     if about and about["status"] == "ok":
         yield Finding(GOOD, "archive", str(about["place"]))
     elif about:
