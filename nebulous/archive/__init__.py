@@ -68,7 +68,8 @@ class Archive:
         Raises:
             NebulousError: It cannot; the message says why, the hint what to do.
         """
-        await self._store.write("about.txt", once(b"Logs of Nebulous, by the id of each life. Read: nebu logs ID\n"))
+        words = b"Logs of Nebulous, by the id of each life; `nebu logs ID` reads one.\n"
+        await self._store.write("about.txt", once(words), patient=False)
 
     async def check_reading(self) -> None:
         """Find out whether an API can use it.

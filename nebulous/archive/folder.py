@@ -28,7 +28,7 @@ class FolderStore:
         """The folder's path."""
         return str(self._root)
 
-    async def write(self, path: str, stream: AsyncIterator[bytes]) -> int:
+    async def write(self, path: str, stream: AsyncIterator[bytes], *, patient: bool = True) -> int:
         """Write beside the file, then rename; drafts of tries that were killed go first."""
         target = self._root / path
         draft = target.with_name(f"{target.name}.{ids.new_id()}{DRAFT}")

@@ -50,14 +50,14 @@ class S3Store:
         url = f"s3://{self._bucket.name}/{self._bucket.prefix}".rstrip("/")
         return f"{url} at {self._bucket.endpoint}" if self._bucket.endpoint else url
 
-    async def write(self, path: str, stream: AsyncIterator[bytes]) -> int:
+    async def write(self, path: str, stream: AsyncIterator[bytes], *, patient: bool = True) -> int:
         """Write a small file with one request, a large one part by part: nobody sees it before the last."""
         key = f"{self._bucket.prefix}{path}"
         async with self._room, contextlib.aclosing(blocks(stream, PART_BYTES)) as parts:
             first = await anext(parts)
             if len(first) == PART_BYTES:
                 return await self._write_parts(key, first, parts)
-            await self._call("put_object", Key=key, Body=first)
+            await (self._call if patient else self._once)("put_object", Key=key, Body=first)
             return len(first)
 
     async def read(self, path: str, offset: int = 0, end: int | None = None) -> AsyncGenerator[bytes]:

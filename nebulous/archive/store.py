@@ -14,11 +14,11 @@ class Store(Protocol):
         """Where it is, for people."""
         ...
 
-    async def write(self, path: str, stream: AsyncIterator[bytes]) -> int:
+    async def write(self, path: str, stream: AsyncIterator[bytes], *, patient: bool = True) -> int:
         """Write a file whole or not at all, replacing an earlier one, and return its bytes; holds little in memory.
 
         Raises:
-            Unavailable: Not now. AuthFailed, Rejected: Not with these credentials, or this setting.
+            Unavailable: Not now; when it is patient, not after a while of trying either. AuthFailed, Rejected: Not with these credentials, or this setting.
         """
         ...
 
