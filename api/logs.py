@@ -89,7 +89,7 @@ async def _answer(uses: Services, output: Output, wanted: Wanted) -> Response:
     if wanted.offset is not None:
         output.place = Place.of(wanted.offset)
     elif wanted.tail is not None:
-        await output.seek_lines(wanted.tail)
+        await output.seek_lines(wanted.tail, wanted.follow)
     if wanted.follow:
         if len(uses.followers) >= FOLLOWERS_AT_ONCE:
             raise RateLimited(f"{FOLLOWERS_AT_ONCE} logs are being followed through this API", "try again")

@@ -19,7 +19,7 @@ from nebulous.ids import Address
 from nebulous.lines import LastLines
 from nebulous.models.containers import FINAL, Status
 from nebulous.models.resources import Row
-from nebulous.sessions import Session, SessionRequest
+from nebulous.sessions import NOWHERE, Session, SessionRequest
 
 POLL_S = 0.3
 FIRST = 1  # attempt
@@ -125,18 +125,27 @@ class Output:
         self._archive = archive
         self._address = address
         self._last = View()
+        self._tail: int | None = None  # lines of what is live, when that is all that is known of the place
         self.place = Place()
 
-    async def seek_lines(self, count: int) -> None:
+    async def seek_lines(self, count: int, follow: bool = False) -> None:
         """Go to where the last `count` lines begin, in whichever attempt that is.
+
+        Args:
+            count: How many lines.
+            follow: Somebody may come back to a place behind, so that all of them have to be exact. Else the last
+                lines of what is live may be read without knowing where in it they are.
 
         Raises:
             Unavailable: The worker that could tell does not answer.
         """
+        self._tail = None
         view = await self._look()
         kept = await self._archive.attempts()
         for attempt in reversed(_attempts(view, kept)):
-            found = await self._measure(view, attempt, kept.get(attempt), count)
+            found = await self._measure(view, attempt, kept.get(attempt), count, follow)
+            if found.offset == NOWHERE:
+                found, self._tail = LastLines(0, found.count), count
             self.place = Place(attempt, found.offset)
             count -= found.count
             if count <= 0:
@@ -156,6 +165,8 @@ class Output:
             except NotFound:  # it went from live to archived just now
                 if not looks_left:
                     return
+                if self._tail is not None:
+                    await self.seek_lines(self._tail)
             else:
                 return
 
@@ -224,7 +235,7 @@ class Output:
                     yield item
 
     async def _live(self, view: View, follow: bool) -> AsyncGenerator[Text | Note]:
-        request = SessionRequest(key=str(view.rental), follow=follow, offset=self.place.offset)
+        request = SessionRequest(key=str(view.rental), follow=follow, offset=self.place.offset, tail=self._tail)
         async with self._session(view, request) as session:
             async for chunk in session.chunks():
                 if chunk.data:
@@ -234,11 +245,11 @@ class Output:
                     view = await self._look()
                 yield Note(view.words)
 
-    async def _measure(self, view: View, attempt: int, size: int | None, count: int) -> LastLines:
+    async def _measure(self, view: View, attempt: int, size: int | None, count: int, follow: bool) -> LastLines:
         """Where the last lines begin, of an attempt that is archived with this size, or else live."""
         if size is not None:
             return await self._archive.last_lines(attempt, size, count)
-        request = SessionRequest(kind="tail", key=str(view.rental), tail=count)
+        request = SessionRequest(kind="tail", key=str(view.rental), tail=count, follow=follow)
         async with self._session(view, request) as session:
             return LastLines(session.hello.offset, session.hello.lines)
 

@@ -18,7 +18,8 @@ class Store(Protocol):
         """Write a file whole or not at all, replacing an earlier one, and return its bytes; holds little in memory.
 
         Raises:
-            Unavailable: Not now; when it is patient, not after a while of trying either. AuthFailed, Rejected: Not with these credentials, or this setting.
+            Unavailable: Not now, and if it is patient, not after a while either.
+            AuthFailed, Rejected: Not with these credentials, or this setting.
         """
         ...
 
