@@ -141,7 +141,7 @@ class Output:
         """
         self._tail = None
         view = await self._look()
-        kept = await self._archive.attempts()
+        kept = await self._kept(view)
         for attempt in reversed(_attempts(view, kept)):
             found = await self._measure(view, attempt, kept.get(attempt), count, follow)
             if found.offset == NOWHERE:

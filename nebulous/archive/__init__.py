@@ -52,6 +52,8 @@ class Archive:
         Raises:
             Unavailable: The place cannot be written now. AuthFailed, Rejected: Nor will it be, as things are set.
         """
+        if not _LIFE.fullmatch(metadata.id):  # it came from a program that spoke to Temporal by itself
+            raise Rejected(f"{metadata.id!r} cannot name a folder of the archive")
         folder = f"logs/{metadata.id}"
         whose = {"owner": metadata.owner, "namespace": metadata.namespace, "name": metadata.name}
         async with aclosing(_counted(stream, progress)) as counted:

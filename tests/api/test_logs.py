@@ -344,6 +344,21 @@ async def test_without_a_worker_a_plain_log_is_503_and_a_followed_one_waits(stag
         assert (await _text(events, 8))[0] == b"at last\n"
 
 
+async def test_an_archive_that_cannot_be_read_hides_nothing_that_is_live(stage: Stage) -> None:
+    folder = stage.desk.settings.data / "archive/logs" / stage.life
+    folder.parent.mkdir(parents=True)
+    folder.symlink_to(folder.name)  # leads to itself
+    await stage.writer.write(b"one\ntwo\n")
+    assert (await stage.http.get(stage.path)).content == b"one\ntwo\n"
+    assert (await stage.http.get(f"{stage.path}?tail=1")).content == b"two\n"
+    async with stage.events() as events:
+        assert (await _text(events, 8))[0] == b"one\ntwo\n"
+    await stage.delete()
+    refused = await stage.http.get(f"/v1/containers/{stage.life}/logs")
+    assert refused.status_code == 503
+    assert "cannot use the archive" in refused.json()["error"]["message"]
+
+
 async def test_deleted_ones_are_read_by_id_by_their_organization_alone(stage: Stage) -> None:
     stage.archive(1, b"what was\n")
     await stage.delete()

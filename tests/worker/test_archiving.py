@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ from tests import bucket
 from tests.bucket import S3
 from tests.nebula import Nebula, Resource, eventually, sim_labels
 from tests.nebula import nebula as run_nebula
+from tests.served import Server
 from worker import archiving
 from worker.embedded import Engine
 
@@ -112,3 +115,28 @@ def _told(caplog: pytest.LogCaptureFixture, words: str) -> Any:
         return any(words in record.getMessage() for record in caplog.records)
 
     return said
+
+
+def test_without_a_bucket_nobody_pays_for_the_sdk() -> None:
+    code = (
+        "import sys, api.app, api.command, worker.build, worker.command; from nebulous.archive import open_archive; "
+        "from nebulous.settings import Settings; open_archive(Settings(data_dir='/nonexistent')); "
+        "assert not {'boto3', 'botocore', 'urllib3'} & sys.modules.keys()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("serve", "--data-dir", "never"), "NEBU_ARCHIVE: should be a folder or s3://BUCKET/PREFIX, not 'gs://logs'"),
+        (("worker",), "should be a folder or s3://BUCKET/PREFIX"),
+        (("api",), "should be a folder or s3://BUCKET/PREFIX"),
+    ],
+)
+def test_a_place_that_cannot_be_starts_nothing(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    ended = Server(tmp_path, {"NEBU_ARCHIVE": "gs://logs"}, cwd=tmp_path).nebu(*words)
+    assert ended.returncode == 2
+    assert said in ended.stderr
+    assert not (tmp_path / "never").exists()

@@ -11,7 +11,7 @@ import pytest
 
 from nebulous.archive import Archive, Whose, open_archive, s3
 from nebulous.archive.store import blocks
-from nebulous.errors import NotFound, Unavailable
+from nebulous.errors import NotFound, Rejected, Unavailable
 from nebulous.models.resources import Metadata
 from nebulous.settings import Settings
 from tests import bucket
@@ -102,6 +102,13 @@ async def test_it_knows_whose_they_are(archive: Archive) -> None:
     for other in ("", "..", "../x", "a/b", "A" * 70, "abc234defgh", "about.txt"):
         logs = archive.of(other)
         assert (await logs.whose(), await logs.attempts()) == (None, {})
+
+
+async def test_a_life_whose_id_is_a_path_is_not_kept(archive: Archive, there: Callable[[], dict[str, int]]) -> None:
+    for odd in ("../../etc", "", "a/b", "A"):
+        with pytest.raises(Rejected, match="cannot name a folder"):
+            await keep(archive, b"x", id=odd)
+    assert there() == {}
 
 
 async def test_what_was_never_written_is_not_there(archive: Archive) -> None:
