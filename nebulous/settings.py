@@ -215,7 +215,7 @@ class Settings(BaseSettings):
     @field_validator("archive_endpoint")
     @classmethod
     def _endpoint_can_be(cls, value: str | None, known: ValidationInfo) -> str | None:
-        if value and not re.fullmatch(r"https?://[^/?#\s]+/?", value):
+        if value and not re.fullmatch(r"https?://[^/?#@\s]+/?", value):
             raise PydanticCustomError("endpoint", "should be a URL such as https://s3.example.com")
         if value and not str(known.data.get("archive", S3)).startswith(S3):
             raise PydanticCustomError("endpoint", "goes with NEBU_ARCHIVE=s3://BUCKET/PREFIX")
