@@ -20,6 +20,8 @@ from nebulous.models.resources import Metadata
 from nebulous.settings import Bucket, Settings
 
 ABOUT = "meta.json"
+MARK = "about.txt"
+MARK_TEXT = b"Logs of Nebulous, by the id of each life; `nebu logs ID` reads one.\n"
 _LIFE = re.compile(r"[a-z0-9-]{1,64}")
 _LOG = re.compile(r"(\d{4,})\.log")
 
@@ -65,21 +67,25 @@ class Archive:
         return ArchivedLogs(self._store, life)
 
     async def check_writing(self) -> None:
-        """Find out whether a worker can use it.
+        """Find out whether a worker can use it, by leaving a mark for `check_reading`.
 
         Raises:
             NebulousError: It cannot; the message says why, the hint what to do.
         """
-        words = b"Logs of Nebulous, by the id of each life; `nebu logs ID` reads one.\n"
-        await self._store.write("about.txt", once(words), patient=False)
+        await self._store.write(MARK, once(MARK_TEXT), patient=False)
 
     async def check_reading(self) -> None:
-        """Find out whether an API can use it.
+        """Find out whether an API can use it, and whether it is where workers write.
 
         Raises:
-            NebulousError: It cannot.
+            NebulousError: It cannot, or NotFound: no worker does.
         """
-        await self._store.sizes("logs/none")
+        try:
+            async with aclosing(self._store.read(MARK)) as mark:
+                await anext(mark, b"")
+        except NotFound as error:
+            why = f"no worker has written to the archive {self.place} yet"
+            raise NotFound(why, "give API and workers the same NEBU_ARCHIVE") from error
 
 
 class ArchivedLogs:

@@ -28,7 +28,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
     for name, value in bucket.ENV.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(s3, "FIRST_PAUSE_S", 0.05)
-    monkeypatch.setattr(archiving, "AGAIN_S", 0.1)
+    monkeypatch.setattr(archiving, "BAD_AGAIN_S", 0.1)
     with bucket.serving(tmp_path) as server:
         yield server
 

@@ -202,7 +202,9 @@ async def test_progress_is_told_in_bytes(archive: Archive) -> None:
     assert said == [f"archiving logs, {size} bytes" for size in (10_000, 20_000, 25_000)]
 
 
-async def test_it_tells_that_it_can_be_used(archive: Archive) -> None:
+async def test_it_tells_that_it_can_be_used_where_a_worker_writes(archive: Archive) -> None:
+    with pytest.raises(NotFound, match="no worker has written to the archive"):
+        await archive.check_reading()
     await archive.check_writing()
     await archive.check_reading()
 
