@@ -240,9 +240,9 @@ def test_doctor_finds_nothing_wrong(nebu, server, monkeypatch):
     healthy(server)
     ended = nebu("doctor")
     assert ended.code == 0, ended.out
-    assert "ok    token:         admin of local" in ended.out
-    assert "ok    local:         this host" in ended.out
-    assert "ok    archive:       /data/archive" in ended.out
+    said = " ".join(ended.out.split())  # how wide the columns are is not what this is about
+    for fine in ("ok token: admin of local", "ok local: this host", "ok archive: /data/archive"):
+        assert fine in said
 
 
 def test_doctor_says_what_is_broken_and_what_to_do(nebu, server, double, own_home):
@@ -268,15 +268,15 @@ def test_doctor_says_what_is_broken_and_what_to_do(nebu, server, double, own_hom
     for said in (
         f"chmod 600 {own_home}",
         "the client is 0.1.0",
-        "BAD   redis:         does not answer: refused",
-        "BAD   platforms:     none can be used",
+        "BAD redis: does not answer: refused",
+        "BAD platforms: none can be used",
         "-> start it",
-        "BAD   archive:       there is no bucket 'logs'",
+        "BAD archive: there is no bucket 'logs'",
         "-> make it",
         "c0ffee on docker:1",
         "another install rented it",
     ):
-        assert said in ended.out
+        assert said in " ".join(ended.out.split())
 
 
 def test_doctor_without_a_server_stops_there(nebu, monkeypatch):
