@@ -398,9 +398,3 @@ async def test_requests_that_nobody_understands_or_waits_for_are_dropped(stage: 
     await stage.writer.write(b"fine\n")
     assert (await stage.http.get(stage.path)).content == b"fine\n"
     assert await stage.desk.redis.exists(stale.stream) == 0
-
-
-def test_a_place_survives_its_number() -> None:
-    for place in (Place(), Place(1, 0), Place(3, 12_345), Place(9999, 2**39)):
-        assert Place.of(place.id) == place
-    assert Place(1, 2**39).id < Place(2, 0).id < 2**63
