@@ -7,11 +7,11 @@ import time
 
 from temporalio import activity
 
-from activities.archive import Archive
 from activities.failures import translated
 from activities.heartbeat import beating
 from activities.platforms.base import Ask, Platform
 from activities.secrets import SecretReader
+from nebulous.archive import Archive
 from nebulous.errors import (
     AuthFailed,
     NotFound,

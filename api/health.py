@@ -14,7 +14,7 @@ from api.auth import Operator
 from api.services import Services, Uses
 from nebulous import __version__
 from nebulous import temporal as engine
-from nebulous.errors import Unavailable
+from nebulous.errors import NebulousError, Unavailable
 from nebulous.models.resources import Row
 
 CHECK_TIMEOUT = timedelta(seconds=2)
@@ -69,8 +69,21 @@ async def _redis(uses: Services) -> str:
     return OK
 
 
+async def _archive(uses: Services) -> dict[str, Any]:
+    """Where archived logs are, and whether they can be read; that they can be written, only a worker knows."""
+    said: dict[str, Any] = {"place": uses.archive.place, "status": OK, "hint": None}
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT.total_seconds()):
+            await uses.archive.check_reading()
+    except NebulousError as error:
+        return said | {"status": error.message, "hint": error.hint}
+    except TimeoutError:
+        return said | {"status": f"the archive {uses.archive.place} does not answer", "hint": "see the log of the API"}
+    return said
+
+
 async def _diagnose(uses: Services) -> dict[str, Any]:
-    temporal, redis = await asyncio.gather(_temporal(uses), _redis(uses))
+    temporal, redis, archive = await asyncio.gather(_temporal(uses), _redis(uses), _archive(uses))
     config = uses.store.client.service_client.config
     try:
         install, reports = await uses.store.install(), await uses.reports.all()
@@ -86,6 +99,7 @@ async def _diagnose(uses: Services) -> dict[str, Any]:
             "temporal_namespace": uses.store.client.namespace,
             "redis": redis,
             "data_dir": str(uses.settings.data),
+            "archive": archive,
         },
         "running": running,
         "platforms": [report.model_dump(mode="json") for report in reports],

@@ -10,7 +10,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import Response, StreamingResponse
 
-from api.archive import ArchivedLogs
 from api.auth import Access, Reader
 from api.containers import KIND
 from api.output import End, Note, Output, Place, Text
@@ -55,7 +54,7 @@ def router() -> APIRouter:
         try:
             address = (await find_row(uses, access, id)).address
         except NotFound:
-            address = _buried(uses, access, id)
+            address = await _buried(uses, access, id)
         return await _answer(uses, _output(uses, id.lower(), address), wanted)
 
     @routes.get("/{namespace}/{name}/logs", name="logs", response_class=Response)
@@ -69,16 +68,16 @@ def router() -> APIRouter:
 
 
 def _output(uses: Services, life: str, address: Address) -> Output:
-    return Output(uses.store, uses.redis, ArchivedLogs(uses.settings.archive_dir, life), address)
+    return Output(uses.store, uses.redis, uses.archive.of(life), address)
 
 
-def _buried(uses: Services, access: Access, life: str) -> Address:
+async def _buried(uses: Services, access: Access, life: str) -> Address:
     """Where a deleted container was, if its archived logs are the caller's to read.
 
     Raises:
         NotFound: There are none, or they are somebody else's.
     """
-    whose = ArchivedLogs(uses.settings.archive_dir, life).whose()
+    whose = await uses.archive.of(life).whose()
     wanted = access.organizations()
     theirs = whose and (wanted is None or whose.owner.lower() in {name.lower() for name in wanted})
     if not whose or not theirs or access.role_in(whose.owner) is None:
@@ -90,7 +89,7 @@ async def _answer(uses: Services, output: Output, wanted: Wanted) -> Response:
     if wanted.offset is not None:
         output.place = Place.of(wanted.offset)
     elif wanted.tail is not None:
-        await output.seek_lines(wanted.tail)
+        await output.seek_lines(wanted.tail, wanted.follow)
     if wanted.follow:
         if len(uses.followers) >= FOLLOWERS_AT_ONCE:
             raise RateLimited(f"{FOLLOWERS_AT_ONCE} logs are being followed through this API", "try again")

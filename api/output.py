@@ -6,20 +6,23 @@ The two show the same bytes of an attempt, so a reader can go from one to the ot
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from api.archive import ArchivedLogs
 from api.store import Store
 from nebulous import ids
+from nebulous.archive import ArchivedLogs
 from nebulous.errors import NebulousError, NotFound, Unavailable
 from nebulous.ids import Address
+from nebulous.lines import LastLines
 from nebulous.models.containers import FINAL, Status
 from nebulous.models.resources import Row
-from nebulous.sessions import Hello, Session, SessionRequest, last_lines
+from nebulous.sessions import NOWHERE, Session, SessionRequest
 
 POLL_S = 0.3
+FIRST = 1  # attempt
 LOOKS = 3  # at what moves from live to archived while it is read
 _OFFSET_BITS = 40
 
@@ -122,19 +125,29 @@ class Output:
         self._archive = archive
         self._address = address
         self._last = View()
+        self._tail: int | None = None  # lines of what is live, when that is all that is known of the place
         self.place = Place()
 
-    async def seek_lines(self, count: int) -> None:
+    async def seek_lines(self, count: int, follow: bool = False) -> None:
         """Go to where the last `count` lines begin, in whichever attempt that is.
+
+        Args:
+            count: How many lines.
+            follow: Somebody may come back to a place behind, so that all of them have to be exact. Else the last
+                lines of what is live may be read without knowing where in it they are.
 
         Raises:
             Unavailable: The worker that could tell does not answer.
         """
+        self._tail = None
         view = await self._look()
-        for attempt in reversed(self._attempts(view)):
-            hello = await self._measure(view, attempt, count)
-            self.place = Place(attempt, hello.offset)
-            count -= hello.lines
+        kept = await self._kept(view)
+        for attempt in reversed(_attempts(view, kept)):
+            found = await self._measure(view, attempt, kept.get(attempt), count, follow)
+            if found.offset == NOWHERE:
+                found, self._tail = LastLines(0, found.count), count
+            self.place = Place(attempt, found.offset)
+            count -= found.count
             if count <= 0:
                 return
 
@@ -152,6 +165,8 @@ class Output:
             except NotFound:  # it went from live to archived just now
                 if not looks_left:
                     return
+                if self._tail is not None:
+                    await self.seek_lines(self._tail)
             else:
                 return
 
@@ -194,26 +209,33 @@ class Output:
             self._last = view_of(found.row)
         return self._last
 
-    def _attempts(self, view: View) -> list[int]:
-        live = {view.attempt} if view.rental else set[int]()
-        return sorted(live.union(self._archive.attempts()))
+    async def _kept(self, view: View) -> dict[int, int]:
+        """What is archived; an archive that is away holds up nobody who reads what is live."""
+        try:
+            return await self._archive.attempts()
+        except Unavailable:
+            if view.rental and view.attempt == max(FIRST, self.place.attempt):
+                return {}
+            raise
 
     async def _news(self, view: View, follow: bool) -> AsyncGenerator[Text | Note]:
         """What is there beyond the current place, archived first, then live."""
-        for attempt in self._attempts(view):
+        kept = await self._kept(view)
+        for attempt in _attempts(view, kept):
             if attempt < self.place.attempt:
                 continue
             if attempt > self.place.attempt:
                 self.place = Place(attempt)
-            if attempt in self._archive.attempts():
-                async for data in self._archive.read(attempt, self.place.offset):
-                    yield self._advance(data)
+            if attempt in kept:
+                async with aclosing(self._archive.read(attempt, self.place.offset)) as archived:
+                    async for data in archived:
+                        yield self._advance(data)
             else:
                 async for item in self._live(view, follow):
                     yield item
 
     async def _live(self, view: View, follow: bool) -> AsyncGenerator[Text | Note]:
-        request = SessionRequest(key=str(view.rental), follow=follow, offset=self.place.offset)
+        request = SessionRequest(key=str(view.rental), follow=follow, offset=self.place.offset, tail=self._tail)
         async with self._session(view, request) as session:
             async for chunk in session.chunks():
                 if chunk.data:
@@ -223,12 +245,13 @@ class Output:
                     view = await self._look()
                 yield Note(view.words)
 
-    async def _measure(self, view: View, attempt: int, count: int) -> Hello:
-        if attempt in self._archive.attempts():
-            return await last_lines(self._archive.read(attempt), count)
-        request = SessionRequest(kind="tail", key=str(view.rental), tail=count)
+    async def _measure(self, view: View, attempt: int, size: int | None, count: int, follow: bool) -> LastLines:
+        """Where the last lines begin, of an attempt that is archived with this size, or else live."""
+        if size is not None:
+            return await self._archive.last_lines(attempt, size, count)
+        request = SessionRequest(kind="tail", key=str(view.rental), tail=count, follow=follow)
         async with self._session(view, request) as session:
-            return session.hello
+            return LastLines(session.hello.offset, session.hello.lines)
 
     def _session(self, view: View, request: SessionRequest) -> Session:
         return Session(self._redis, ids.platform_queue(view.account), request)
@@ -236,6 +259,11 @@ class Output:
     def _advance(self, data: bytes) -> Text:
         self.place = Place(self.place.attempt, self.place.offset + len(data))
         return Text(data, self.place)
+
+
+def _attempts(view: View, kept: Iterable[int]) -> list[int]:
+    """Those whose output is somewhere, in order."""
+    return sorted({*kept, view.attempt} if view.rental else kept)
 
 
 def view_of(row: Row) -> View:

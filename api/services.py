@@ -15,6 +15,7 @@ from api.lists import Lists
 from api.reports import Reports
 from api.store import Store
 from nebulous import seal, tokens
+from nebulous.archive import Archive, open_archive
 from nebulous.settings import Settings
 
 
@@ -27,6 +28,7 @@ class Services:
     reports: Reports
     changes: Changes
     redis: Redis
+    archive: Archive
     signing_key: bytes  # of tokens
     secret_key: bytes  # of secrets
     followers: set[object] = field(default_factory=set[object])
@@ -44,7 +46,8 @@ class Services:
         changes = Changes(client)
         lists = Lists(client, signing_key, changes.wrote)
         store = Store(client, lists)
-        return cls(settings, store, Reports(lists), changes, redis, signing_key, seal.secret_key(settings))
+        keys = signing_key, seal.secret_key(settings)
+        return cls(settings, store, Reports(lists), changes, redis, open_archive(settings), *keys)
 
 
 def services(connection: HTTPConnection) -> Services:

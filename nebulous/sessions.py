@@ -36,6 +36,7 @@ TAKEN_WITHIN_S = 5.0  # else no worker serves the queue
 REQUESTS_KEPT = 1000
 REQUESTS_S = 60
 CONNECTIONS = 2000
+NOWHERE = -1  # the offset of a hello that does not tell it
 
 
 def connect(url: str) -> Redis:
@@ -47,14 +48,15 @@ class SessionRequest(Record):
     """What a reader asks of the worker that serves a platform's queue."""
 
     id: str = Field(default_factory=ids.new_id)
-    #: tail: only say, in `hello`, where the last lines begin; stat: one chunk, JSON; read, write: a tar archive;
+    #: tail: only say, in `hello`, how many last lines there are, and where they begin, which without `follow` may be
+    #: left out; stat: one chunk, JSON; read, write: a tar archive;
     #: offers, stats: one answer, as JSON
     kind: Literal["logs", "tail", "exec", "stat", "read", "write", "offers", "stats"] = "logs"
     key: str = ""  # the rental's; offers have none
     ask: dict[str, Any] = {}  # of offers: what they must satisfy
     follow: bool = False
     offset: int = 0  # bytes to leave out
-    tail: int = 0  # lines
+    tail: int | None = None  # lines
     argv: list[str] = []  # of exec
     terminal: tuple[int, int] | None = None  # rows and columns; None: none, and stderr apart
     path: str = ""  # of stat, read, write

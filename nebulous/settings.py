@@ -10,10 +10,11 @@ import os
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -28,6 +29,18 @@ CLOUDS = ("runpod", "ec2", "gce")
 
 #: `NEBU_SIGNING_KEY_FILE` and so on: these may stand in a file of their own, as Docker and Kubernetes hand out secrets.
 BY_FILE = ("signing_key", "secret_key", "encryption_key", "redis_url")
+
+
+S3 = "s3://"
+ARCHIVE_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/?#\\\s]+)*/?")
+
+
+class Bucket(NamedTuple):
+    """Part of a bucket of an object store."""
+
+    name: str
+    prefix: str = ""  # ends with a slash, unless it is empty
+    endpoint: str | None = None
 
 
 class SimOffer(BaseModel):
@@ -144,7 +157,14 @@ class Settings(BaseSettings):
     )
     sim: SimSettings = SimSettings()
     archive: str | None = Field(
-        default=None, description="folder for logs of finished containers; default DATA_DIR/archive"
+        default=None,
+        description="folder or s3://BUCKET/PREFIX for logs of finished containers, the same for API and workers; "
+        "default DATA_DIR/archive",
+    )
+    archive_endpoint: str | None = Field(
+        default=None,
+        description="URL of the store that has the bucket, if not Amazon's; default AWS_ENDPOINT_URL_S3, as all that "
+        "Amazon's SDK reads counts: AWS_ACCESS_KEY_ID, AWS_PROFILE, a role of the machine …",
     )
 
     notify_private: bool | None = Field(
@@ -206,9 +226,30 @@ class Settings(BaseSettings):
         return self.data_dir.expanduser().resolve()
 
     @property
-    def archive_dir(self) -> Path:
+    def archive_place(self) -> Path | Bucket:
         """Where logs of finished containers are kept."""
-        return Path(self.archive).expanduser().resolve() if self.archive else self.data / "archive"
+        if not self.archive:
+            return self.data / "archive"
+        if not self.archive.startswith(S3):
+            return Path(self.archive).expanduser().resolve()
+        bucket, _, prefix = self.archive.removeprefix(S3).partition("/")
+        return Bucket(bucket, f"{prefix.rstrip('/')}/".removeprefix("/"), self.archive_endpoint)
+
+    @field_validator("archive")
+    @classmethod
+    def _archive_can_be(cls, value: str | None) -> str | None:
+        if value and "://" in value and not ARCHIVE_BUCKET.fullmatch(value):
+            raise PydanticCustomError("archive", "should be a folder or s3://BUCKET/PREFIX")
+        return value
+
+    @field_validator("archive_endpoint")
+    @classmethod
+    def _endpoint_can_be(cls, value: str | None, known: ValidationInfo) -> str | None:
+        if value and not re.fullmatch(r"https?://[^/?#@\s]+/?", value):
+            raise PydanticCustomError("endpoint", "should be a URL such as https://s3.example.com")
+        if value and not str(known.data.get("archive", S3)).startswith(S3):
+            raise PydanticCustomError("endpoint", "goes with NEBU_ARCHIVE=s3://BUCKET/PREFIX")
+        return value or None
 
     @property
     def loopback(self) -> bool:

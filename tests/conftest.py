@@ -22,7 +22,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 #: Files of these wait more than they compute. They come first, so that at its end no long one runs alone.
-LONG = ("test_demo.py", "test_remote_install.py", "test_changing.py", "worker/", "workflows/", "examples/")
+LONG = (
+    "test_demo.py",
+    "test_remote_install.py",
+    "test_changing.py",
+    "test_large_logs.py",
+    "worker/",
+    "workflows/",
+    "examples/",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,6 +11,7 @@ import os
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 from redis.asyncio import Redis
@@ -25,7 +26,6 @@ from temporalio.worker import (
 )
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from activities.archive import Archive
 from activities.containers import ContainerActivities
 from activities.metered import metered
 from activities.notices import NoticeActivities
@@ -36,8 +36,10 @@ from activities.secrets import SecretReader
 from activities.sweeps import SweepActivities, SweepPace
 from activities.webhook import Webhook
 from nebulous import __version__, ids, metrics
+from nebulous.archive import Archive, open_archive
 from nebulous.seal import secret_key
 from nebulous.settings import Settings
+from worker.archiving import tell_of
 from worker.hosting import Hosted, install_id, keep_installed, platforms_to_host
 from worker.sessions import SessionRelay
 from workflows.containers import ContainerWorkflow
@@ -100,6 +102,11 @@ class Parts:
     install: str
     strict_sandbox: bool = False
 
+    @cached_property
+    def archive(self) -> Archive:
+        """Where logs are kept, of all platforms."""
+        return open_archive(self.settings)
+
     def interceptors(self) -> list[Interceptor]:
         """The fault injector, when a test or a drill asks for it."""
         if "NEBU_FAULTS" not in os.environ:  # only tests set it: elsewhere there is no injector to switch on
@@ -141,9 +148,8 @@ class Parts:
 
     def platform_worker(self, platform: Platform) -> Worker:
         """The hands of one platform account."""
-        archive = Archive(self.settings.archive_dir)
         secrets = SecretReader(self.client, secret_key(self.settings))
-        containers = ContainerActivities(platform, secrets, archive, self.install)
+        containers = ContainerActivities(platform, secrets, self.archive, self.install)
         pace = SweepPace(self.settings.full_sweep_s, self.settings.orphan_grace_s)
         sweeps = SweepActivities(self.client, platform, self.install, pace, secrets)
         activities: list[Any] = [
@@ -189,6 +195,7 @@ async def running(
     install = await install_id(client)
     parts = Parts(settings, client, redis, install, strict_sandbox)
     async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(background(tell_of(parts.archive)))
         await stack.enter_async_context(parts.control_worker())
         hosted = list(platforms) if platforms is not None else await platforms_to_host(client, settings, install)
         for platform in hosted:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import cast
 
-from nebulous.sessions import CHUNK_BYTES, Hello, Relay, last_lines
+from activities.platforms.base import KeepsLogs
+from nebulous.sessions import CHUNK_BYTES, NOWHERE, Hello, Relay, last_lines
 from nebulous.tasks import end
 from worker.session_task import Task
 
@@ -18,8 +20,16 @@ Pieces = asyncio.Queue[bytes | Exception | None]
 
 
 async def measure(task: Task) -> None:
-    """Say where the last lines begin."""
-    await task.relay.hello(await last_lines(task.platform.logs(task.instance), task.request.tail))
+    """Say where the last lines begin; only how many there are, where the place is not asked for and would cost much."""
+    platform, request = task.platform, task.request
+    if isinstance(platform, KeepsLogs):
+        found = await platform.last_lines(task.instance, request.tail or 0)
+        await task.relay.hello(Hello(found.offset, found.count))
+    elif request.follow:
+        await task.relay.hello(await last_lines(platform.logs(task.instance), request.tail or 0))
+    else:
+        ended = platform.logs(task.instance, tail=request.tail)
+        await task.relay.hello(replace(await last_lines(ended, request.tail or 0), offset=NOWHERE))
 
 
 async def relay(task: Task) -> None:
@@ -34,11 +44,10 @@ async def relay(task: Task) -> None:
 
 
 async def _read_ahead(task: Task, pieces: Pieces) -> None:
-    """Read the output from where it is wanted on (platforms stream it whole); put how it ended last."""
-    source = cast(AsyncGenerator[bytes], task.platform.logs(task.instance, follow=task.request.follow))
+    """Read the output from where it is wanted on; put how it ended last."""
     try:
-        async with contextlib.aclosing(source):
-            async for data in _without(source, task.request.offset):
+        async with contextlib.aclosing(_output(task)) as source:
+            async for data in source:
                 await pieces.put(data)
     except Exception as error:
         await pieces.put(error)
@@ -46,11 +55,18 @@ async def _read_ahead(task: Task, pieces: Pieces) -> None:
         await pieces.put(None)
 
 
-async def _without(source: AsyncIterator[bytes], skip: int) -> AsyncIterator[bytes]:
-    async for data in source:
-        kept, skip = data[skip:], max(0, skip - len(data))
-        if kept:
-            yield kept
+async def _output(task: Task) -> AsyncGenerator[bytes]:
+    """The output; most platforms can only stream it from its beginning, or its last lines."""
+    platform, request = task.platform, task.request
+    if isinstance(platform, KeepsLogs) and request.tail is None:
+        stream, skip = platform.logs_from(task.instance, request.offset, request.follow), 0
+    else:
+        stream, skip = platform.logs(task.instance, request.follow, request.tail), request.offset
+    async with contextlib.aclosing(cast(AsyncGenerator[bytes], stream)) as source:
+        async for data in source:
+            kept, skip = data[skip:], max(0, skip - len(data))
+            if kept:
+                yield kept
 
 
 async def _forward(pieces: Pieces, relay: Relay) -> None:

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from nebulous.lines import LastLines
 from nebulous.models.container_fields import HealthCheck
 from nebulous.models.containers import Launch
 from nebulous.models.platforms import Feature, Instance, Offer, PathStat, Usage
@@ -152,6 +153,27 @@ class HasAccelerators(Protocol):
 
     async def accelerators(self) -> list[str]:
         """List them as "COUNT:NAME", by the catalog's names; empty where the driver does not answer."""
+        ...
+
+
+@runtime_checkable
+class KeepsLogs(Protocol):
+    """A platform whose logs can be read from any byte on, without reading what is before."""
+
+    def logs_from(self, instance: Instance, offset: int, follow: bool = False) -> AsyncIterator[bytes]:
+        """Stream what the command wrote from this byte on, as `logs` does.
+
+        Raises:
+            NotFound: the instance is gone.
+        """
+        ...
+
+    async def last_lines(self, instance: Instance, count: int) -> LastLines:
+        """Find where the last lines begin of what is written so far.
+
+        Raises:
+            NotFound: the instance is gone.
+        """
         ...
 
 

@@ -11,9 +11,11 @@ that what was rented before can be given back after.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
+from typing import IO
 
 from activities.platforms import local_files
 from activities.platforms.base import Ask, Command, Progress, Size, Verdict
@@ -23,6 +25,7 @@ from activities.runtimes import gpu_usage, http_probe, process, process_usage
 from activities.runtimes.executions import LocalExecution, executing
 from nebulous import catalog
 from nebulous.errors import Conflict, NotFound, Rejected, Unavailable
+from nebulous.lines import LastLines, last_lines
 from nebulous.models.container_fields import HealthCheck
 from nebulous.models.containers import Launch
 from nebulous.models.platforms import Feature, Instance, InstanceState, Offer, PathStat, Usage
@@ -35,7 +38,7 @@ LOOPBACK = "127.0.0.1"
 
 
 class LocalPlatform:
-    """Runs commands on this host; implements `Platform`, `Executes`, `KeepsFiles` and `Probes`."""
+    """Runs commands on this host; implements `Platform`, `Executes`, `KeepsFiles`, `KeepsLogs` and `Probes`."""
 
     type = "local"
     simulated = False
@@ -150,14 +153,39 @@ class LocalPlatform:
 
     async def logs(self, instance: Instance, follow: bool = False, tail: int | None = None) -> AsyncIterator[bytes]:
         """Stream the log of all runs."""
+        async with aclosing(self._read(instance, follow, lambda log: tail is None or seek_tail(log, tail))) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def logs_from(self, instance: Instance, offset: int, follow: bool = False) -> AsyncGenerator[bytes]:
+        """Stream it from a byte on."""
+        async with aclosing(self._read(instance, follow, lambda log: log.seek(offset))) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def last_lines(self, instance: Instance, count: int) -> LastLines:
+        """Look for them from the file's end."""
+        with await self._log(instance) as log:
+            size = log.seek(0, os.SEEK_END)
+
+            async def read(start: int, end: int) -> bytes:
+                log.seek(start)
+                return await asyncio.to_thread(log.read, end - start)
+
+            return await last_lines(read, size, count)
+
+    async def _log(self, instance: Instance) -> IO[bytes]:
         folder = await self._folder_of(instance)
         try:
-            log = await asyncio.to_thread(folder.log.open, "rb")
+            return await asyncio.to_thread(folder.log.open, "rb")
         except FileNotFoundError as error:
             raise NotFound(f"the log of {instance.id!r} is gone") from error
-        with log:
-            if tail is not None:
-                await asyncio.to_thread(seek_tail, log, tail)
+
+    async def _read(
+        self, instance: Instance, follow: bool, begin: Callable[[IO[bytes]], object]
+    ) -> AsyncGenerator[bytes]:
+        with await self._log(instance) as log:
+            await asyncio.to_thread(begin, log)
             over = not follow
             while True:
                 if chunk := await asyncio.to_thread(log.read, CHUNK_BYTES):

@@ -68,7 +68,9 @@ def findings() -> Iterator[Finding]:
     yield token(me, lookup.context.token)
     try:
         yield from platforms(lookup)
-        yield from left_behind(lookup)
+        diagnosis = told_admins(lookup)
+        yield from archive(diagnosis)
+        yield from left_behind(diagnosis)
     except NebulousError as error:
         yield Finding(BAD, "server", error.message, error.hint)
 
@@ -153,11 +155,27 @@ def platforms(lookup: Lookup) -> Iterator[Finding]:
             yield Finding(state, name, str(row.get("reason") or "not usable"), row.get("hint"))
 
 
-def left_behind(lookup: Lookup) -> Iterator[Finding]:
-    """What is rented and belongs to nobody here; only the server's admin is told."""
+def told_admins(lookup: Lookup) -> Json | None:
+    """What only the server's admin is told; None for anybody else."""
     try:
-        diagnosis: Json = lookup.api.read("/v1/doctor")
+        return lookup.api.read("/v1/doctor")
     except (Forbidden, NotFound):
+        return None
+
+
+def archive(diagnosis: Json | None) -> Iterator[Finding]:
+    """Where logs of finished containers are."""
+    engine: Json = (diagnosis or {}).get("engine") or {}
+    about: Json | None = engine.get("archive")
+    if about and about["status"] == "ok":
+        yield Finding(GOOD, "archive", str(about["place"]))
+    elif about:
+        yield Finding(BAD, "archive", str(about["status"]), about.get("hint"))
+
+
+def left_behind(diagnosis: Json | None) -> Iterator[Finding]:
+    """What is rented and belongs to nobody here."""
+    if diagnosis is None:
         return
     orphans: list[Json] = diagnosis.get("orphans") or []
     if not orphans:

@@ -223,6 +223,10 @@ async def test_doctor_is_for_admins_of_the_server(desk: Any) -> None:
     assert report["install"] == "testinstall"
     assert {each["platform"] for each in report["platforms"]} == {"docker", "sim", "ec2"}
     assert report["engine"]["temporal"] == report["engine"]["redis"] == "ok"
+    kept = str(desk.settings.data / "archive")
+    why = f"no worker has written to the archive {kept} yet"
+    hint = "give API and workers the same NEBU_ARCHIVE"
+    assert report["engine"]["archive"] == {"place": kept, "status": why, "hint": hint}
 
 
 async def test_users_me_has_the_shape_that_the_published_clients_read(desk: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,16 +34,25 @@ class Writer:
     written: bytearray = field(default_factory=bytearray)
     ended: bool = False
     readers: int = 0
+    tails: list[int | None] = field(default_factory=list)
+    finds: int = -1  # how often the instance is still there; below zero: always
+    vanish: Callable[[], None] = lambda: None
     failure: Exception | None = None
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def find(self, key: str) -> list[Instance]:
+        if self.finds == 0:
+            self.vanish()
+            return []
+        self.finds -= 1
         return [Instance(key=key, id="i-1", account="sim:logs")] if key == self.key else []
 
     async def logs(self, instance: Instance, follow: bool = False, tail: int | None = None) -> AsyncIterator[bytes]:
         assert instance.key == self.key
         self.readers += 1
-        at = 0
+        self.tails.append(tail)
+        lines = bytes(self.written).splitlines(keepends=True)
+        at = 0 if tail is None else len(b"".join(lines[: max(0, len(lines) - tail)]))
         try:
             while True:
                 if self.failure:
@@ -92,7 +101,7 @@ class Stage:
             await asyncio.gather(self.relay, return_exceptions=True)
 
     def archive(self, attempt: int, data: bytes) -> None:
-        folder = self.desk.settings.archive_dir / "logs" / self.life
+        folder = self.desk.settings.data / "archive/logs" / self.life
         folder.mkdir(parents=True, exist_ok=True)
         whose = {"owner": self.desk.organization, "namespace": "default", "name": "foo"}
         (folder / "meta.json").write_text(json.dumps(whose))
@@ -265,6 +274,26 @@ async def test_a_megabyte_arrives_whole(stage: Stage) -> None:
     assert tail.content == written[-39:]
 
 
+async def test_the_end_of_a_live_log_is_read_without_the_rest_unless_it_is_followed(stage: Stage) -> None:
+    await stage.writer.write(b"one\ntwo\nthree\n")
+    assert (await stage.http.get(f"{stage.path}?tail=2")).content == b"two\nthree\n"
+    assert stage.writer.tails == [2, 2]
+    stage.archive(0, b"zero\n")
+    assert (await stage.http.get(f"{stage.path}?tail=4")).content == b"zero\none\ntwo\nthree\n"
+    assert (await stage.http.get(f"{stage.path}?tail=1")).content == b"three\n"
+    stage.writer.tails.clear()
+    async with stage.events("&tail=1") as events:  # whoever comes back later needs a place that means something
+        assert await _text(events, 6) == (b"three\n", Place(1, 14).id)
+    assert stage.writer.tails == [None, None]
+
+
+async def test_the_end_of_a_log_that_is_archived_between_two_looks_is_still_its_end(stage: Stage) -> None:
+    await stage.writer.write(b"one\ntwo\nthree\n")
+    stage.writer.finds = 1
+    stage.writer.vanish = lambda: stage.archive(1, b"one\ntwo\nthree\nfour\n")
+    assert (await stage.http.get(f"{stage.path}?tail=2")).content == b"three\nfour\n"
+
+
 async def test_a_reader_that_leaves_ends_the_relay(stage: Stage, until: Any) -> None:
     async with stage.events() as events:
         await stage.writer.write(b"x\n")
@@ -315,6 +344,21 @@ async def test_without_a_worker_a_plain_log_is_503_and_a_followed_one_waits(stag
         assert (await _text(events, 8))[0] == b"at last\n"
 
 
+async def test_an_archive_that_cannot_be_read_hides_nothing_that_is_live(stage: Stage) -> None:
+    folder = stage.desk.settings.data / "archive/logs" / stage.life
+    folder.parent.mkdir(parents=True)
+    folder.symlink_to(folder.name)  # leads to itself
+    await stage.writer.write(b"one\ntwo\n")
+    assert (await stage.http.get(stage.path)).content == b"one\ntwo\n"
+    assert (await stage.http.get(f"{stage.path}?tail=1")).content == b"two\n"
+    async with stage.events() as events:
+        assert (await _text(events, 8))[0] == b"one\ntwo\n"
+    await stage.delete()
+    refused = await stage.http.get(f"/v1/containers/{stage.life}/logs")
+    assert refused.status_code == 503
+    assert "cannot use the archive" in refused.json()["error"]["message"]
+
+
 async def test_deleted_ones_are_read_by_id_by_their_organization_alone(stage: Stage) -> None:
     stage.archive(1, b"what was\n")
     await stage.delete()
@@ -354,9 +398,3 @@ async def test_requests_that_nobody_understands_or_waits_for_are_dropped(stage: 
     await stage.writer.write(b"fine\n")
     assert (await stage.http.get(stage.path)).content == b"fine\n"
     assert await stage.desk.redis.exists(stale.stream) == 0
-
-
-def test_a_place_survives_its_number() -> None:
-    for place in (Place(), Place(1, 0), Place(3, 12_345), Place(9999, 2**39)):
-        assert Place.of(place.id) == place
-    assert Place(1, 2**39).id < Place(2, 0).id < 2**63

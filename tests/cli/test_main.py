@@ -231,7 +231,8 @@ def healthy(server):
     server.on("GET", "/v1/users/me", {"handle": "admin", "organization": "local"})
     row = {"account": "local:1", "simulated": False, "detail": "this host", "alarm": None, "hint": None, "reason": None}
     server.on("GET", "/v1/platforms", {"platforms": [{"platform": "local", "usable": True, **row}]})
-    server.on("GET", "/v1/doctor", {"orphans": []})
+    kept = {"place": "/data/archive", "status": "ok", "hint": None}
+    server.on("GET", "/v1/doctor", {"orphans": [], "engine": {"archive": kept}})
 
 
 def test_doctor_finds_nothing_wrong(nebu, server, monkeypatch):
@@ -239,8 +240,9 @@ def test_doctor_finds_nothing_wrong(nebu, server, monkeypatch):
     healthy(server)
     ended = nebu("doctor")
     assert ended.code == 0, ended.out
-    assert "ok    token:         admin of local" in ended.out
-    assert "ok    local:         this host" in ended.out
+    said = " ".join(ended.out.split())  # how wide the columns are is not what this is about
+    for fine in ("ok token: admin of local", "ok local: this host", "ok archive: /data/archive"):
+        assert fine in said
 
 
 def test_doctor_says_what_is_broken_and_what_to_do(nebu, server, double, own_home):
@@ -258,19 +260,23 @@ def test_doctor_says_what_is_broken_and_what_to_do(nebu, server, double, own_hom
         "reason": "no answer",
     }
     server.on("GET", "/v1/platforms", {"platforms": [{"platform": "docker", "usable": False, **row}]})
-    server.on("GET", "/v1/doctor", {"orphans": [{"account": "docker:1", "orphan": "c0ffee", "foreign": True}]})
+    lost = {"place": "s3://logs", "status": "there is no bucket 'logs'", "hint": "make it"}
+    orphan = {"account": "docker:1", "orphan": "c0ffee", "foreign": True}
+    server.on("GET", "/v1/doctor", {"orphans": [orphan], "engine": {"archive": lost}})
     ended = nebu("doctor")
     assert ended.code == 1
     for said in (
         f"chmod 600 {own_home}",
         "the client is 0.1.0",
-        "BAD   redis:         does not answer: refused",
-        "BAD   platforms:     none can be used",
+        "BAD redis: does not answer: refused",
+        "BAD platforms: none can be used",
         "-> start it",
+        "BAD archive: there is no bucket 'logs'",
+        "-> make it",
         "c0ffee on docker:1",
         "another install rented it",
     ):
-        assert said in ended.out
+        assert said in " ".join(ended.out.split())
 
 
 def test_doctor_without_a_server_stops_there(nebu, monkeypatch):

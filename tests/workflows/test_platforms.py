@@ -34,7 +34,7 @@ async def on_docker(session_engine: Engine, tmp_path: Path, docker_host: str) ->
 
 
 def archived(nebula: Nebula, life: str, attempt: int = 1) -> str:
-    return (nebula.settings.archive_dir / "logs" / life / f"{attempt:04d}.log").read_text()
+    return (nebula.settings.data / "archive/logs" / life / f"{attempt:04d}.log").read_text()
 
 
 async def released(life: Resource) -> None:

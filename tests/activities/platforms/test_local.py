@@ -13,6 +13,7 @@ from activities.platforms import local_gpus
 from activities.platforms.base import Ask, Command
 from activities.platforms.local import LocalPlatform
 from nebulous.errors import NotFound, Rejected, Unavailable
+from nebulous.lines import LastLines
 from nebulous.models.platforms import Feature, InstanceState
 from tests.activities.platforms.contract import INSTALL, PlatformContract, Reopen, text_of
 from tests.activities.platforms.contract_exec import RealExecContract
@@ -250,6 +251,8 @@ async def small_disk(tmp_path: Path) -> AsyncIterator[Path]:
     await (await asyncio.create_subprocess_exec("umount", "-l", str(disk))).wait()
 
 
+HUGE = 200 * 1024**3
+
 # --- logs ---------------------------------------------------------------------------------------------
 
 
@@ -268,6 +271,23 @@ async def test_a_follower_hears_of_a_line_within_300_ms(local: LocalPlatform, tm
     assert loop.time() - begun < 0.3
     assert [chunk async for chunk in follower] == []
     assert (await WORDS.over(local, launch.key)).exit.code == 0  # pyright: ignore[reportOptionalMemberAccess]
+
+
+async def test_a_log_is_read_from_any_byte_without_what_is_before(local: LocalPlatform, tmp_path: Path):
+    launch, started = await run(local, f"until [ -e {tmp_path / 'go'} ]; do sleep 0.01; done; echo two; echo three")
+    (log,) = tmp_path.rglob(f"local/{launch.key}/log")
+    with log.open("ab") as file:
+        file.truncate(HUGE)  # most of it is a hole, and reading that takes longer than the limit
+        file.write(b"\none\n")
+    async with asyncio.timeout(10):
+        assert await local.last_lines(started, 1) == LastLines(HUGE + 1, 1)
+        follower = local.logs_from(started, HUGE + 1, follow=True)
+        assert await anext(follower) == b"one\n"
+        (tmp_path / "go").touch()
+        assert b"".join([chunk async for chunk in follower]) == b"two\nthree\n"
+        assert await local.last_lines(started, 2) == LastLines(HUGE + 5, 2)
+        assert [chunk async for chunk in local.logs_from(started, HUGE + 9)] == [b"three\n"]
+        assert [chunk async for chunk in local.logs_from(started, HUGE + 99)] == []
 
 
 async def test_a_follower_waits_for_the_first_start(local: LocalPlatform):
