@@ -16,6 +16,7 @@ from api import (
     accelerators,
     applies,
     codec,
+    codec_login,
     containers,
     execs,
     files,
@@ -76,6 +77,7 @@ def create_app(settings: Settings, client: Client | None = None, redis: Redis | 
     codec.let_in(app, settings.ui_origin)
     app.include_router(health.router())
     app.include_router(codec.router(settings))
+    app.include_router(codec_login.router())
     for module in (users, platforms, accelerators, offers, logs, execs, files, stats):
         app.include_router(module.router())
     app.include_router(watch.router(SURFACES))

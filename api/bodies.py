@@ -39,6 +39,18 @@ async def read_object(request: Request, *also: str) -> dict[str, Any]:
     return document
 
 
+async def read_form(request: Request) -> bytes:
+    """Read the body of a form that a browser sent, as it came.
+
+    Raises:
+        UnsupportedMediaType, TooLarge, BadRequest: As for objects.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise UnsupportedMediaType(f"Content-Type {kind!r} is not read here", "send the form")
+    return await _read(request)
+
+
 def check_size(spec: dict[str, Any]) -> None:
     """Refuse a spec of more than 32 kB.
 

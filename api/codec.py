@@ -1,7 +1,7 @@
 """Payloads for people: what Temporal's UI and CLI ask to show clear text, as its codec server protocol says.
 
 `POST /codec/decode` and `/codec/encode` take `{"payloads": […]}` and answer the same. Who may is the server's admin,
-because this opens everything; from a browser, only pages of the UI that `NEBU_UI_ORIGIN` names.
+because this opens everything; from a browser, only pages of the UI that `NEBU_UI_ORIGIN` names (`codec_login.py`).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 from temporalio.api.common.v1 import Payloads
 
-from api.auth import Operator
+from api.codec_login import PayloadReader
 from api.problems import BadRequest, TooLarge
 from nebulous import codec
 from nebulous.settings import Settings
 
 LARGEST = 8 * 1024 * 1024  # bytes; a single payload has at most 2 MB, and the UI asks for several at once
 PREFIX = "/codec/"
-ASKED_WITH = ("authorization", "content-type", "x-namespace")
+ASKED_WITH = ("authorization", "authorization-extras", "content-type", "x-namespace")
 
 
 def router(settings: Settings) -> APIRouter:
@@ -30,12 +30,12 @@ def router(settings: Settings) -> APIRouter:
     encryption = codec.Encryption(codec.encryption_keys(settings))
 
     @routes.post("/decode", name="decrypt payloads")
-    async def decode(_: Operator, request: Request) -> dict[str, Any]:
+    async def decode(_: PayloadReader, request: Request) -> dict[str, Any]:
         """Show what Temporal holds encrypted."""
         return _shown(await encryption.decode(await _payloads(request)))
 
     @routes.post("/encode", name="encrypt payloads")
-    async def encode(_: Operator, request: Request) -> dict[str, Any]:
+    async def encode(_: PayloadReader, request: Request) -> dict[str, Any]:
         """Encrypt what somebody wants to send to a workflow."""
         return _shown(await encryption.encode(await _payloads(request)))
 
@@ -53,7 +53,9 @@ class ForUi:
 
     def __init__(self, app: ASGIApp, origin: str) -> None:
         self._app = app
-        self._open = CORSMiddleware(app, allow_origins=[origin], allow_methods=["POST"], allow_headers=ASKED_WITH)
+        self._open = CORSMiddleware(
+            app, allow_origins=[origin], allow_methods=["POST"], allow_headers=ASKED_WITH, allow_credentials=True
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import jwt
 
 from nebulous import ids, keys
-from nebulous.errors import Unauthenticated
+from nebulous.errors import NotFound, Unauthenticated
 from nebulous.settings import Settings
 
 Role = Literal["viewer", "member", "admin"]
@@ -19,6 +19,7 @@ ROLES: tuple[Role, ...] = ("viewer", "member", "admin")  # each may do what thos
 ISSUER = "nebulous"
 _ALGORITHM = "HS256"
 _LEEWAY = timedelta(seconds=30)  # clocks of API processes differ a little
+CODEC = "codec"  # the audience of tokens that only show payloads; without an audience a token is for the whole API
 _SHORTEST_KEY = 32  # bytes; RFC 7518 §3.2 asks for as much as the hash has
 
 
@@ -41,22 +42,33 @@ def local_admin() -> Caller:
     return Caller("admin", ids.LOCAL_ORGANIZATION, {ids.LOCAL_ORGANIZATION: "admin"}, admin=True)
 
 
-def signing_key(settings: Settings) -> bytes:
+def signing_key(settings: Settings, *, make: bool = True) -> bytes:
     """The key of this server's tokens: the setting, else a file under the data directory, made once.
+
+    Args:
+        settings: Of the server.
+        make: False never makes a key: only who serves may, for a token under a new key is good nowhere.
 
     Raises:
         ValueError: The setting is too short to be safe.
+        NotFound: There is none, and none was to be made.
     """
     if settings.signing_key is None:
-        return keys.kept(settings.data / "keys" / "signing")
+        kept = settings.data / "keys" / "signing"
+        if not make and not kept.exists():
+            raise NotFound(
+                f"there is no signing key here: NEBU_SIGNING_KEY is not set, and {str(kept)!r} does not exist",
+                "tokens are made where the API runs, with its settings: docker compose exec api nebu token create …",
+            )
+        return keys.kept(kept)
     key = settings.signing_key.encode()
     if len(key) < _SHORTEST_KEY:
         raise ValueError(f"NEBU_SIGNING_KEY has {len(key)} bytes; it needs {_SHORTEST_KEY}: try `openssl rand -hex 32`")
     return key
 
 
-def mint(key: bytes, caller: Caller, ttl: timedelta) -> str:
-    """Sign a token for the caller that expires after `ttl`."""
+def mint(key: bytes, caller: Caller, ttl: timedelta, audience: str | None = None) -> str:
+    """Sign a token for the caller that expires after `ttl`; one with an audience is good for that alone."""
     now = time.time()
     claims = {
         "iss": ISSUER,
@@ -66,15 +78,16 @@ def mint(key: bytes, caller: Caller, ttl: timedelta) -> str:
         "adm": caller.admin,
         "iat": int(now),
         "exp": int(now + ttl.total_seconds()),
+        **({"aud": audience} if audience else {}),
     }
     return jwt.encode(claims, key, algorithm=_ALGORITHM)
 
 
-def read(key: bytes, token: str) -> Caller:
+def read(key: bytes, token: str, audience: str | None = None) -> Caller:
     """Return the caller whom the token names.
 
     Raises:
-        Unauthenticated: It is no token of this server, was changed, or has expired.
+        Unauthenticated: It is no token of this server, is for something else, was changed, or has expired.
     """
     try:
         claims = jwt.decode(
@@ -82,6 +95,7 @@ def read(key: bytes, token: str) -> Caller:
             key,
             algorithms=[_ALGORITHM],
             issuer=ISSUER,
+            audience=audience,
             leeway=_LEEWAY,
             options={"require": ["exp", "iat", "sub", "iss"]},
         )

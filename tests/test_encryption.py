@@ -144,6 +144,59 @@ def test_only_pages_of_the_ui_may_ask_and_only_the_admin(http: httpx.Client, api
     assert refused.headers["access-control-allow-origin"] == ORIGIN  # the UI can show why
 
 
+@pytest.fixture
+def browser(api: ServedApi) -> Iterator[httpx.Client]:
+    """What asks as the UI's pages do: with an origin and cookies, and no token."""
+    with httpx.Client(base_url=api.url, timeout=LIMIT_S) as client:
+        yield client
+
+
+def test_a_browser_that_has_logged_in_reads_payloads_for_the_ui_and_nothing_else(
+    browser: httpx.Client, http: httpx.Client
+) -> None:
+    asked = {"payloads": [{"metadata": {"encoding": "anNvbi9wbGFpbg=="}, "data": "MQ=="}]}
+    sealed = http.post("/codec/encode", json=asked).json()
+    page = browser.get("/codec/login")
+    assert (page.status_code, 'name="token"' in page.text, page.headers["cache-control"]) == (200, True, "no-store")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    before = browser.post("/codec/decode", json=sealed, headers={"Origin": ORIGIN})
+    assert (before.status_code, before.json()["error"]["type"]) == (401, "Unauthenticated")
+
+    done = browser.post("/codec/login", data={"token": http.headers["authorization"].removeprefix("Bearer ")})
+    assert (done.status_code, f'<a href="{ORIGIN}">' in done.text) == (200, True)
+    words = {word.strip().lower() for word in done.headers["set-cookie"].split(";")[1:]}
+    assert words == {"path=/codec", "max-age=43200", "httponly", "samesite=strict"}
+    asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type,x-namespace"}
+    let = browser.options("/codec/decode", headers={"Origin": ORIGIN, **asks})
+    assert let.headers["access-control-allow-credentials"] == "true"
+    shown = browser.post("/codec/decode", json=sealed, headers={"Origin": ORIGIN, "X-Namespace": "default"})
+    assert (shown.status_code, shown.json()) == (200, asked)
+    assert shown.headers["access-control-allow-origin"] == ORIGIN
+    assert shown.headers["access-control-allow-credentials"] == "true"
+
+    for origin in ({"Origin": "https://evil.example"}, {}):  # neither another page nor a program
+        refused = browser.post("/codec/decode", json=sealed, headers=origin)
+        assert refused.status_code == 401
+        assert "access-control-allow-origin" not in refused.headers
+    cookie = {"Authorization": f"Bearer {browser.cookies['nebu_codec']}"}
+    assert http.get("/v1/users/me", headers=cookie).status_code == 401  # it is good for nothing else
+    browser.post("/codec/logout")
+    assert browser.post("/codec/decode", json=sealed, headers={"Origin": ORIGIN}).status_code == 401
+
+
+def test_who_is_not_the_admin_gets_no_cookie(browser: httpx.Client, api: ServedApi) -> None:
+    for token, status, words in (
+        (api.token("local", "admin"), 403, "this is for admins of the server"),
+        ("<script>", 401, "the token is not one of this server&#x27;s"),
+        ("", 401, "the token is not one of this server&#x27;s"),
+    ):
+        refused = browser.post("/codec/login", data={"token": token})
+        assert (refused.status_code, words in refused.text) == (status, True), refused.text
+        assert "<script>" not in refused.text
+        assert not refused.cookies
+    assert browser.post("/codec/login", json={"token": "x"}).status_code == 415
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b'{"payloads": 3}', b"\xff", b'{"more": []}'])
 def test_what_is_no_payload_is_told_so(http: httpx.Client, body: bytes) -> None:
     refused = http.post("/codec/decode", content=body)
@@ -181,7 +234,8 @@ def test_a_worker_without_the_key_says_so_and_waits(api: ServedApi, folder: Path
         "NEBU_DATA_DIR": str(folder / "keyless"),
         "NEBU_DOCKER_ENABLED": "false",
     }
-    command = [sys.executable, "-m", "nebulous", "worker"]
+    ready = folder / "keyless.ready"
+    command = [sys.executable, "-m", "nebulous", "worker", "--ready-file", str(ready)]
     log = folder / "keyless.log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
@@ -194,6 +248,7 @@ def test_a_worker_without_the_key_says_so_and_waits(api: ServedApi, folder: Path
         assert "add that key to NEBU_ENCRYPTION_KEY" in log.read_text()
         assert "Traceback" not in log.read_text()
         assert process.poll() is None
+        assert not ready.exists()  # so its health check fails
     finally:
         process.terminate()
         process.wait(LIMIT_S)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import time
 from pathlib import Path
@@ -18,7 +17,8 @@ from temporalio.runtime import Runtime
 from nebulous import codec, metrics, seal, sessions, temporal
 from nebulous.errors import KeyMissing, Rejected
 from nebulous.settings import Settings
-from worker.build import running
+from worker import health
+from worker.build import background, running
 from worker.embedded import prepare
 from worker.hosting import install_id
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def command(
-    ready_file: Annotated[Path | None, typer.Option(help="Written once the worker polls.")] = None,
+    ready_file: Annotated[Path | None, typer.Option(help="Written once it works, and every 10 s while it can.")] = None,
 ) -> None:
     """Run workflows and activities against NEBU_TEMPORAL_ADDRESS and NEBU_REDIS_URL, until SIGTERM."""
     settings = _settings()
@@ -68,9 +68,8 @@ async def _main(settings: Settings, ready_file: Path | None) -> int:
     if not await _readable(client, stop):
         return UNREACHABLE
     redis = sessions.connect(settings.redis_url) if settings.redis_url else None
-    async with running(settings, client, redis):
-        if ready_file:
-            ready_file.write_text(str(os.getpid()))
+    looking = background(health.keep(client, ready_file)) if ready_file else contextlib.nullcontext()
+    async with running(settings, client, redis), looking:
         await stop.wait()
     return 0
 

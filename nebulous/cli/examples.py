@@ -68,6 +68,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "serve": (("nebu serve", ""), ("nebu serve --simulate runpod,ec2,gce", "clouds without an account")),
     "api": (("NEBU_TEMPORAL_ADDRESS=temporal:7233 nebu api --port 3000", ""),),
     "worker": (("NEBU_TEMPORAL_ADDRESS=temporal:7233 nebu worker", ""),),
+    "token": (
+        ("nebu token create --admin --days 7", "where NEBU_SIGNING_KEY or the data directory is the API's"),
+        ("docker compose exec -T api nebu token create --admin | nebu login --url http://localhost:3000 --token -", ""),
+    ),
 }
 
 

@@ -61,9 +61,10 @@ VERBS: dict[str, dict[str, str]] = {
         "serve": "Start everything on this machine: engine, API and worker.",
         "api": "Run the API alone.",
         "worker": "Run a worker alone.",
+        "token": "Make a token with the server's own key, where that is.",
     },
 }
-SERVER = "Run the server"
+SERVER = ("serve", "api", "worker")  # found by entry point
 
 
 def _print_version(wanted: bool) -> None:
@@ -171,7 +172,7 @@ def ending(function: Callable[..., Any]) -> Callable[..., None]:
 def _load(verb: str) -> Any:  # noqa: ANN401 - a command, whose type has moved between versions of typer
     """Import a verb: a module with `command`, or with `commands` for a verb that has verbs of its own."""
     kind: Any = None
-    if verb in VERBS[SERVER]:
+    if verb in SERVER:
         from nebulous.cli.server import command
 
         functions, settings = {verb: command(verb)}, None
@@ -188,6 +189,8 @@ def _load(verb: str) -> Any:  # noqa: ANN401 - a command, whose type has moved b
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    if verb not in functions:
+        application.callback()(_verbs_of_its_own)  # also where there is but one
     for name, function in functions.items():
         application.command(name, cls=kind, context_settings=settings)(ending(function))
     loaded = typer.main.get_command(application)
@@ -196,6 +199,9 @@ def _load(verb: str) -> Any:  # noqa: ANN401 - a command, whose type has moved b
 
     loaded.epilog = loaded.epilog or epilog(verb)
     return loaded
+
+
+def _verbs_of_its_own() -> None: ...
 
 
 def _summary(verb: str) -> str:

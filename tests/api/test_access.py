@@ -12,10 +12,11 @@ from fastapi.routing import APIRoute, APIWebSocketRoute
 
 from api.app import create_app
 from api.auth import authenticate, operator, reader
+from api.codec_login import reader_of_payloads
 from nebulous.settings import Settings
 from tests.doubles.asgi_socket import Knock, knock
 
-OPEN = {"/", "/health", "/docs", "/docs/oauth2-redirect", "/openapi.json"}
+OPEN = {"/", "/health", "/docs", "/docs/oauth2-redirect", "/openapi.json", "/codec/login", "/codec/logout"}
 WRITES = {"POST", "PUT", "PATCH", "DELETE"}
 BODY = {
     "containers": {"image": "alpine", "platform": "docker", "metadata": {"name": "foo"}},
@@ -76,7 +77,7 @@ def test_the_walk_sees_every_route_that_needs_a_token(settings: Settings) -> Non
 
 
 def _needs_token(dependant: Any) -> bool:
-    return dependant.call in {authenticate, reader, operator} or any(map(_needs_token, dependant.dependencies))
+    return dependant.call in {authenticate, reader, operator, reader_of_payloads} or any(map(_needs_token, dependant.dependencies))
 
 
 @pytest.fixture(autouse=True)
