@@ -8,9 +8,11 @@ signals `stop start restart delete {"id": …}` and `observe {…}`, update `cre
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,6 +32,7 @@ from temporalio.exceptions import FailureError
 from temporalio.service import RPCError, RPCStatusCode
 
 from nebulous import codec
+from nebulous.errors import Rejected
 from nebulous.ids import Address
 from nebulous.models.resources import Row
 from nebulous.settings import Settings
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RPC_TIMEOUT = timedelta(seconds=10)
+KNOWN_WITHIN_S, KNOWN_AGAIN_S = 90.0, 0.1  # a Temporal of several machines tells all of them within a minute
 
 KIND = SearchAttributeKey.for_keyword("NebuKind")
 ORG = SearchAttributeKey.for_keyword("NebuOrg")
@@ -131,13 +135,38 @@ def leave(code: int) -> NoReturn:
 
 
 async def register_search_attributes(client: Client) -> None:
-    """Make the search attributes known to the namespace; repeating it changes nothing."""
-    await client.operator_service.add_search_attributes(
-        AddSearchAttributesRequest(
-            namespace=client.namespace, search_attributes={key.name: kind for key, kind in _TYPES.items()}
-        ),
-        timeout=RPC_TIMEOUT,
-    )
+    """Make the search attributes known to the namespace; repeating it changes nothing. Returns once they may be used.
+
+    Temporal answers before its parts know them: on PostgreSQL a query was still refused a second later.
+
+    Raises:
+        Rejected: Temporal lets only its own tools do this, as Temporal Cloud does, and one is missing.
+    """
+    wanted = {key.name: kind for key, kind in _TYPES.items()}
+    refused: RPCError | None = None
+    try:
+        await client.operator_service.add_search_attributes(
+            AddSearchAttributesRequest(namespace=client.namespace, search_attributes=wanted), timeout=RPC_TIMEOUT
+        )
+    except RPCError as error:
+        if error.status not in (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED):
+            raise
+        refused = error
+    end = time.monotonic() + KNOWN_WITHIN_S
+    query = " AND ".join(f"{name} IS NOT NULL" for name in wanted)
+    while True:
+        try:
+            await client.count_workflows(query, rpc_timeout=RPC_TIMEOUT)
+            return
+        except RPCError as error:
+            if error.status is not RPCStatusCode.INVALID_ARGUMENT:
+                raise
+            if refused or time.monotonic() > end:
+                raise Rejected(
+                    f"Temporal does not know our search attributes: {error.message}",
+                    "make the eleven of docs/temporal-ui.md with the tools of your Temporal",
+                ) from (refused or error)
+        await asyncio.sleep(KNOWN_AGAIN_S)
 
 
 def search_attributes(

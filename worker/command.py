@@ -68,8 +68,10 @@ async def _main(settings: Settings, ready_file: Path | None) -> int:
     if not await _readable(client, stop):
         return UNREACHABLE
     redis = sessions.connect(settings.redis_url) if settings.redis_url else None
-    looking = background(health.keep(client, ready_file)) if ready_file else contextlib.nullcontext()
-    async with running(settings, client, redis), looking:
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(running(settings, client, redis))
+        if ready_file:
+            await stack.enter_async_context(background(health.keep(client, ready_file)))
         await stop.wait()
     return 0
 
