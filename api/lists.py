@@ -38,9 +38,13 @@ class Wanted:
     cursor: str | None = None
 
     def clauses(self) -> list[str]:
-        """As clauses of a visibility query."""
+        """As clauses of a visibility query.
+
+        Without labels that hold a backslash: Temporal doubles it for its SQL stores, and finds nothing. `has` decides.
+        """
         pairs = [(key.name, value) for key, value in self.fields.items()]
-        pairs += [(temporal.LABELS.name, f"{key}={value}") for key, value in self.labels]
+        labels = [f"{key}={value}" for key, value in self.labels]
+        pairs += [(temporal.LABELS.name, label) for label in labels if "\\" not in label]
         return [f"{name} = {temporal.quote(value)}" for name, value in pairs]
 
     def has(self, row: Row) -> bool:
@@ -76,7 +80,7 @@ class Lists:
         """One page of a list: at most `limit`, else at most 1,000; half a second old at most."""
         query = temporal.open_query(kind, organization, *wanted.clauses())
         size = min(wanted.limit or LIST_AT_MOST, LIST_AT_MOST)
-        key, now = f"{size} {wanted.cursor} {query}", time.monotonic()
+        key, now = f"{size} {wanted.cursor} {query} {wanted.labels}", time.monotonic()
         cached = self._lists.get(key)
         written = self._written.get(organization.lower(), float("-inf"))
         if cached and now - cached.at < LIST_TTL_S and cached.at > written + VISIBILITY_LAG_S:

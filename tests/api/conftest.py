@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import socket
 import subprocess
@@ -60,7 +61,9 @@ class Engine:
 
 @pytest.fixture(scope="session")
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """Temporal and Valkey; `tests/production` names a Temporal on PostgreSQL instead, and a namespace of its own."""
     folder = tmp_path_factory.mktemp("engine")
+    given = os.environ.get("NEBU_TEST_TEMPORAL_ADDRESS")
     temporal_port, redis_port = _free_port(), _free_port()
     tuning = [part for key, value in TUNING.items() for part in ("--dynamic-config-value", f"{key}={value}")]
     commands = {
@@ -71,6 +74,8 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         ],
         redis_port: [get_binary_path(), "--port", str(redis_port), "--bind", "127.0.0.1", "--dir", folder],
     }
+    if given:
+        del commands[temporal_port]
     with contextlib.ExitStack() as stack:
         for port, command in commands.items():
             output = stack.enter_context((folder / f"{port}.log").open("wb"))
@@ -78,7 +83,7 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
             stack.callback(_stop, process)
         for port in commands:
             _await_port(port)
-        started = Engine(f"127.0.0.1:{temporal_port}", f"redis://127.0.0.1:{redis_port}")
+        started = Engine(given or f"127.0.0.1:{temporal_port}", f"redis://127.0.0.1:{redis_port}")
         asyncio.run(_prepare(started))
         yield started
 

@@ -77,7 +77,9 @@ def test_the_walk_sees_every_route_that_needs_a_token(settings: Settings) -> Non
 
 
 def _needs_token(dependant: Any) -> bool:
-    return dependant.call in {authenticate, reader, operator, reader_of_payloads} or any(map(_needs_token, dependant.dependencies))
+    return dependant.call in {authenticate, reader, operator, reader_of_payloads} or any(
+        map(_needs_token, dependant.dependencies)
+    )
 
 
 @pytest.fixture(autouse=True)

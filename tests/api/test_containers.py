@@ -152,6 +152,18 @@ async def test_lists_filter_page_and_stay_within_the_organization(desk: Any, unt
     assert stranger.json() == {"containers": [], "cursor": None}
 
 
+@pytest.mark.parametrize("odd", ["a\\b", "it's", "100%", "a_b", "a b", "größe"])
+async def test_labels_are_found_to_the_letter(desk: Any, until: Any, odd: str) -> None:
+    await desk.create("odd", metadata={"labels": {"k": odd}})
+    await desk.create("even", metadata={"labels": {"k": "a b c", "l": odd}})
+
+    async def names() -> list[str]:
+        reply = await desk.http.get("/v1/containers", params={"label": f"k={odd}"})
+        return [row["metadata"]["name"] for row in reply.json()["containers"]]
+
+    await until(names, ["odd"])
+
+
 async def test_a_filter_cannot_break_out_of_the_organization(desk: Any) -> None:
     await desk.create()
     theirs = desk.token("admin", "strangers")

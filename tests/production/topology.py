@@ -33,6 +33,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 LIMIT_S = 60.0
 NOBODY = 65534
+API, API_HOST = "api:3000", "127.0.0.2"  # no loopback as far as settings know, and yet nobody else gets in
 #: Where programs listen inside of the network, by the service and the port there.
 LISTENS = ("postgres:5432", "temporal:7233", "valkey:6379", "api:3000", "api:9464", "worker:9465", "temporal:9466")
 #: Ports of Temporal's parts, which in a container are nobody else's.
@@ -97,7 +98,7 @@ class Topology:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.ports['api:3000']}"
+        return f"http://{API_HOST}:{self.ports[API]}"
 
     @property
     def temporal(self) -> str:
@@ -110,7 +111,7 @@ class Topology:
     def check(self, service: str) -> list[str]:
         """A service's health check as a command."""
         kind, *words = SERVICES[service]["healthcheck"]["test"]
-        words = [self.here(service, word).replace("/tmp/", f"{self.folder}/tmp/") for word in words]  # noqa: S108
+        words = [self.here(service, word).replace("/tmp/", f"{self.folder}/tmp/") for word in words]
         return ["/bin/sh", "-c", *words] if kind == "CMD-SHELL" else words
 
     def metrics(self, listener: str) -> str:
@@ -121,7 +122,9 @@ class Topology:
         """A text of the compose file with what it names inside of the network, or of a container, as it is here."""
         for listener, port in self.ports.items():
             name, _, there = listener.partition(":")
-            text = re.sub(rf"\b(?:{name}|0\.0\.0\.0|localhost|127\.0\.0\.1):{there}\b", f"127.0.0.1:{port}", text)
+            place = f"{API_HOST if listener == API else '127.0.0.1'}:{port}"
+            text = re.sub(rf"\b(?:{name}|0\.0\.0\.0|localhost|127\.0\.0\.1):{there}\b", place, text)
+            text = str(port) if text == there and name == service else text
         for volume in SERVICES[service].get("volumes", []):
             source, place = volume.split(":")[:2]
             text = text.replace(place, str(ROOT / source) if source.startswith("./") else str(self.folder / source))
@@ -131,13 +134,28 @@ class Topology:
     def environment(self, service: str) -> dict[str, str]:
         """Of a service, and nothing of this process's own."""
         words = {"postgres": "127.0.0.1", "0.0.0.0": "127.0.0.1", "5432": str(self.ports["postgres:5432"])}
+        if service in ("api", "worker"):
+            words["0.0.0.0"] = API_HOST
         own = SERVICES[service].get("environment", {})
         given = {key: words.get(str(value)) or self.here(service, str(value)) for key, value in own.items()}
         if service == "temporal":
-            given |= self.inner
+            given |= {**self.inner, "DYNAMIC_CONFIG_FILE_PATH": str(self._dynamic(given["DYNAMIC_CONFIG_FILE_PATH"]))}
         if service in ("api", "worker"):
-            given["NEBU_PORT"] = str(self.ports["api:3000"])
+            given["NEBU_PORT"] = str(self.ports[API])
         return {"PATH": f"{self.folder}/bin:{os.environ['PATH']}", "HOME": str(self.folder), **given}
+
+    def _dynamic(self, file: str) -> Path:
+        """The compose file's own, and short histories, so that lives continue as new before the eyes of a test."""
+        made = self.folder / "dynamic.yaml"
+        made.write_text(f"{Path(file).read_text()}\nlimit.historyCount.suggestContinueAsNew: [{{value: 30}}]\n")
+        return made
+
+    def nebu(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """A command in the container of the API: with its settings and secrets."""
+        command = [sys.executable, "-m", "nebulous", *words]
+        return subprocess.run(
+            command, env=self.environment("api"), input=stdin, capture_output=True, text=True, timeout=LIMIT_S, cwd=ROOT
+        )
 
     def command(self, service: str) -> list[str]:
         """What its container would run."""
