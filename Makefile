@@ -1,6 +1,6 @@
 # Every target does its own set-up: a machine with Python 3.11 or newer, its venv module and make is enough.
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check bench histories requirements client docs clean
+.PHONY: help demo test chaos production image-test check bench histories requirements client docs clean
 SHELL := bash
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,6 +9,8 @@ help:
 	@echo "make demo          a whole Nebulous in a temporary folder: two minutes"
 	@echo "make test          all tests; those with a real Docker Engine need root (see .ci/docker.sh)"
 	@echo "make chaos         containers while everything is killed; SEED= replays one, LIVES= makes it longer"
+	@echo "make production    Temporal on PostgreSQL and the rest of docker-compose.yml, where these programs are"
+	@echo "make image-test    build the image and run it; as root, with Docker and debootstrap"
 	@echo "make check         format, lint, types, layers, shell, papers"
 	@echo "make bench         measures, as ratios to what one would run instead"
 	@echo "make histories     record the workflow histories that tests replay"
@@ -27,6 +29,13 @@ test: $(VENV)/installed
 LIVES := 600
 chaos: $(VENV)/installed
 	NEBU_CHAOS_SEED=$(SEED) NEBU_CHAOS_LIVES=$(LIVES) $(BIN)/pytest -s tests/chaos/test_campaign.py
+
+production: $(VENV)/installed
+	NEBU_TEST_REQUIRE_PRODUCTION=1 $(BIN)/pytest tests/production --ignore tests/production/test_image.py
+
+image-test: $(VENV)/installed
+	mkdir -p build
+	NEBU_TEST_BASE=$(CURDIR)/build/base.tar NEBU_TEST_REQUIRE_DOCKER=1 $(BIN)/pytest tests/production/test_image.py
 
 check: $(VENV)/installed
 	$(BIN)/ruff format --check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,8 @@ from tests.production.topology import Topology, topology, why_not
 def production() -> Iterator[Topology]:
     """Temporal on PostgreSQL, Valkey, worker and API, as the compose file has them."""
     if reason := why_not():
+        if os.environ.get("NEBU_TEST_REQUIRE_PRODUCTION") == "1":
+            pytest.fail(reason)
         pytest.skip(reason)
     with topology() as running:
         yield running
