@@ -118,7 +118,9 @@ class Watch:
     @property
     def _about(self) -> str:
         """What is watched, as text; a cursor is good for the same alone."""
-        return "\n".join([self.surface.kind.id, self.organization.lower(), *sorted(self.wanted.clauses()), str(self.wanted.labels)])
+        return "\n".join(
+            [self.surface.kind.id, self.organization.lower(), *sorted(self.wanted.clauses()), str(self.wanted.labels)]
+        )
 
 
 def _event(name: str, data: dict[str, Any], id_line: str = "") -> bytes:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tests.packages import ROOT
+from tests.production.conftest import without
 from tests.production.topology import LIMIT_S, SERVICES, Topology, free_ports, until
 
 CONFIG, ALERTS = ROOT / "compose" / "prometheus.yaml", ROOT / "docs" / "alerts.yaml"
@@ -21,9 +22,10 @@ CONFIG, ALERTS = ROOT / "compose" / "prometheus.yaml", ROOT / "docs" / "alerts.y
 
 @pytest.fixture(scope="module")
 def promtool() -> str:
-    if found := shutil.which("promtool"):
-        return found
-    pytest.skip("promtool is not installed (Debian: prometheus)")
+    found = shutil.which("promtool")
+    if found is None:
+        without("promtool is not installed (Debian: prometheus)")
+    return found
 
 
 def laid(folder: Path) -> Path:
