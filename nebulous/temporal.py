@@ -68,6 +68,12 @@ _TYPES = {
     CHANGED_AT: IndexedValueType.INDEXED_VALUE_TYPE_DATETIME,
 }
 
+_REFUSALS = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.INVALID_ARGUMENT)
+_NO_ROOM = (
+    "make the eleven of docs/temporal-ui.md with the tools of your Temporal, or give Nebulous a namespace of its own "
+    "(NEBU_TEMPORAL_NAMESPACE): PostgreSQL has room for ten Keywords in each, and nine are ours"
+)
+
 KEYWORDS_AT_MOST = 2048  # bytes in one value of a search attribute
 
 
@@ -137,10 +143,8 @@ def leave(code: int) -> NoReturn:
 async def register_search_attributes(client: Client) -> None:
     """Make the search attributes known to the namespace; repeating it changes nothing. Returns once they may be used.
 
-    Temporal answers before its parts know them: on PostgreSQL a query was still refused a second later.
-
     Raises:
-        Rejected: Temporal lets only its own tools do this, as Temporal Cloud does, and one is missing.
+        Rejected: One is missing, and Temporal has no room for it, or lets only its own tools make it (Temporal Cloud).
     """
     wanted = {key.name: kind for key, kind in _TYPES.items()}
     refused: RPCError | None = None
@@ -149,11 +153,16 @@ async def register_search_attributes(client: Client) -> None:
             AddSearchAttributesRequest(namespace=client.namespace, search_attributes=wanted), timeout=RPC_TIMEOUT
         )
     except RPCError as error:
-        if error.status not in (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED):
+        if error.status not in _REFUSALS:
             raise
-        refused = error
+        refused = error  # which does not matter where they are known already
+    await _until_known(client, refused)
+
+
+async def _until_known(client: Client, refused: RPCError | None) -> None:
+    """Wait: Temporal answers before all its parts know. On PostgreSQL a query was refused a second later."""
     end = time.monotonic() + KNOWN_WITHIN_S
-    query = " AND ".join(f"{name} IS NOT NULL" for name in wanted)
+    query = " AND ".join(f"{key.name} IS NOT NULL" for key in _TYPES)
     while True:
         try:
             await client.count_workflows(query, rpc_timeout=RPC_TIMEOUT)
@@ -162,10 +171,8 @@ async def register_search_attributes(client: Client) -> None:
             if error.status is not RPCStatusCode.INVALID_ARGUMENT:
                 raise
             if refused or time.monotonic() > end:
-                raise Rejected(
-                    f"Temporal does not know our search attributes: {error.message}",
-                    "make the eleven of docs/temporal-ui.md with the tools of your Temporal",
-                ) from (refused or error)
+                why = (refused or error).message
+                raise Rejected(f"Temporal does not know our search attributes: {why}", _NO_ROOM) from (refused or error)
         await asyncio.sleep(KNOWN_AGAIN_S)
 
 

@@ -70,7 +70,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "worker": (("NEBU_TEMPORAL_ADDRESS=temporal:7233 nebu worker", ""),),
     "token": (
         ("nebu token create --admin --days 7", "where NEBU_SIGNING_KEY or the data directory is the API's"),
-        ("docker compose exec -T api nebu token create --admin | nebu login --url http://localhost:3000 --token -", ""),
+        ("docker compose exec api nebu token create --admin", "for `nebu login`: docs/production.md"),
     ),
 }
 

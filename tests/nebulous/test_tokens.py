@@ -24,6 +24,14 @@ def test_a_token_gives_back_its_caller() -> None:
     assert tokens.read(KEY, tokens.mint(KEY, tokens.local_admin(), timedelta(hours=1))) == tokens.local_admin()
 
 
+def test_a_token_for_one_thing_is_good_for_that_alone() -> None:
+    narrow = tokens.mint(KEY, ANNA, timedelta(hours=1), tokens.CODEC)
+    assert tokens.read(KEY, narrow, tokens.CODEC) == ANNA
+    for token, audience in ((narrow, None), (narrow, "else"), (tokens.mint(KEY, ANNA, timedelta(1)), tokens.CODEC)):
+        with pytest.raises(Unauthenticated):
+            tokens.read(KEY, token, audience)
+
+
 def test_organizations_compare_without_case() -> None:
     shouted = Caller("anna", "AgentSea", {"AgentSea": "admin"})
     read = tokens.read(KEY, tokens.mint(KEY, shouted, timedelta(hours=1)))

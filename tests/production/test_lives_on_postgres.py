@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from temporalio.client import Client
 from nebulous import temporal
 from nebulous.codec import ENCODING
 from tests.nebula import sim_labels
+from tests.packages import ROOT
 from tests.production.topology import LIMIT_S, Topology, until
 
 CANARY = "canary-4711"
@@ -282,3 +284,20 @@ def test_a_worker_that_cannot_work_is_unhealthy_until_it_can(production: Topolog
         temporal_server.send_signal(signal.SIGCONT)
     until(production.ready, "it is healthy again")
     assert "able to work again" in production.log("worker")
+
+
+def test_a_namespace_without_room_for_our_search_attributes_is_told_so(production: Topology) -> None:
+    tool = [f"{production.folder}/bin/temporal", "operator", "--address", production.temporal, "--namespace", "crowded"]
+
+    def made(*words: str) -> bool:
+        return subprocess.run([*tool, *words], capture_output=True, timeout=LIMIT_S, check=True).returncode == 0
+
+    made("namespace", "create")
+    theirs = [f"--name=Theirs{number}" for number in range(2)]
+    until(lambda: made("search-attribute", "create", *theirs, "--type=Keyword", "--type=Keyword"), "it has their own")
+    worker = [sys.executable, "-m", "nebulous", "worker"]
+    env = production.environment("worker") | {"NEBU_TEMPORAL_NAMESPACE": "crowded", "NEBU_WORKER_METRICS": ""}
+    ended = subprocess.run(worker, cwd=ROOT, env=env, capture_output=True, text=True, timeout=LIMIT_S)
+    assert ended.returncode == 2, ended.stderr
+    assert "error: Temporal does not know our search attributes: " in ended.stderr
+    assert "give Nebulous a namespace of its own (NEBU_TEMPORAL_NAMESPACE)" in ended.stderr
