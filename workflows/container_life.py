@@ -208,7 +208,7 @@ class ContainerLife(Resource[ContainerState]):
     def _keep(self, ending: Ending) -> str | None:
         """Keep the machine of a command that failed for a look at it, if that is wanted and it is there."""
         state = self.state
-        if state.deleting or ending.status != Status.FAILED or state.instance is None or self.gone():
+        if self.leaving() or ending.status != Status.FAILED or state.instance is None or self.gone():
             return None
         span = state.container.keep_span
         if not span or not state.status.started_at:
