@@ -24,7 +24,10 @@ from workflows.installs import InstallWorkflow
 
 ADVICE = "add one to tests/recordings, then: python -m tests.record_histories ITS_NAME"
 #: No workflow meets these: what clients of the API are told, and what happens to payloads outside of workflows.
-ELSEWHERE = {"Unreachable", "InvalidRequest", "Ended", "Forbidden", "Unauthenticated", "KeyMissing"}
+ELSEWHERE = {
+    *("Unreachable", "InvalidRequest", "Ended", "Forbidden", "Unauthenticated", "KeyMissing"),
+    *("CommandFailed", "PartlyCopied"),
+}
 DEFINITIONS = {kind: workflow._Definition.must_from_class(kind) for kind in WORKFLOWS}
 
 
