@@ -21,7 +21,7 @@ from temporalio.client import Client, WorkflowHistory
 from nebulous import __version__
 from nebulous.settings import Settings
 from tests.nebula import nebula
-from tests.recordings import failures, lives, moments, runs, trouble
+from tests.recordings import failures, lives, moments, runs, servants, trouble
 from tests.recordings.case import Case, named
 from worker.embedded import Engine
 from worker.faults import VARIABLE
@@ -39,10 +39,15 @@ CASES: dict[str, list[Case]] = {
         *moments.CONTAINER,
         *failures.FAILED,
     ],
-    "Secret": [*lives.SECRET, *runs.SECRET],
-    "Platform": [*lives.PLATFORM, *named(*trouble.LONG["Platform"], short=True), *runs.PLATFORM],
-    "PlatformSweep": [*lives.SWEEP, *runs.SWEEP],
-    "Install": lives.INSTALL,
+    "Secret": [*lives.SECRET, *runs.SECRET, *servants.SECRET],
+    "Platform": [
+        *lives.PLATFORM,
+        *named(*trouble.LONG["Platform"], short=True),
+        *runs.PLATFORM,
+        *servants.PLATFORM,
+    ],
+    "PlatformSweep": [*lives.SWEEP, *runs.SWEEP, *servants.SWEEP],
+    "Install": [*lives.INSTALL, *servants.INSTALL],
 }
 for stumble, cases in trouble.STUMBLES:
     for kind, plays in cases.items():

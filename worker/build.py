@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from temporalio.worker import (
     UnsandboxedWorkflowRunner,
     Worker,
     WorkerDeploymentConfig,
+    WorkflowInstance,
+    WorkflowInstanceDetails,
     WorkflowRunner,
 )
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
@@ -80,6 +83,24 @@ CACHED_WORKFLOWS = 1000  # about 100 MB
 ACTIVITIES_PER_PLATFORM = 500  # they wait on other machines more than they work
 
 
+class UncollectedRunner(SandboxedWorkflowRunner):
+    """A sandbox in whose imports no garbage is collected.
+
+    Before Python 3.12 a finalizer that imports, as a ResourceWarning does, breaks the import that it interrupts
+    (python/cpython#91351); the sandbox imports so much that workers in tests failed to start by it.
+    """
+
+    def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
+        """Import the workflow afresh."""
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            return super().create_instance(det)
+        finally:
+            if collecting:
+                gc.enable()
+
+
 def workflow_runner(strict: bool = False) -> WorkflowRunner:
     """What runs workflow code; `strict` is a sandbox that imports it afresh for each workflow.
 
@@ -89,7 +110,7 @@ def workflow_runner(strict: bool = False) -> WorkflowRunner:
     if not strict:
         return UnsandboxedWorkflowRunner()
     shared = ("nebulous", "activities", "pydantic", "pydantic_core", "annotated_types", "typing_inspection")
-    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*shared))
+    return UncollectedRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*shared))
 
 
 @dataclass

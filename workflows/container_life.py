@@ -11,7 +11,7 @@ from nebulous.ids import rental_key
 from nebulous.models.containers import FINAL, ContainerSpec, Launch, Status
 from nebulous.models.platforms import Instance, Observation, Offer
 from workflows.container_state import ContainerState, Ending, Notice, shortened, spec_of
-from workflows.entity_state import moment, stamp
+from workflows.entity_state import Said, moment, stamp
 from workflows.wishes import Meant, Resource, which
 
 UNREACHABLE = "Unreachable: "  # begins the message of checks that cannot be made from where the worker is
@@ -81,7 +81,7 @@ class ContainerLife(Resource[ContainerState]):
             state.next_try_at = state.status.next_try_at = stamp(now)
 
     @workflow.signal(name="stop", description="Stop the command and give the instance back; row and logs stay.")
-    def on_stop(self, request: dict[str, Any]) -> None:
+    def on_stop(self, request: Said = None, *_: Said) -> None:
         """Want it stopped; nothing to do for a finished one. A life that is to follow begins stopped."""
         meant = which(self.state, request)
         if meant.coming:
@@ -94,7 +94,7 @@ class ContainerLife(Resource[ContainerState]):
                 self.record("StopRequested", "stop requested")
 
     @workflow.signal(name="start", description="Start a finished or stopped container again, as the next attempt.")
-    def on_start(self, request: dict[str, Any]) -> None:
+    def on_start(self, request: Said = None, *_: Said) -> None:
         """Want it running; nothing to do for one that runs."""
         meant = which(self.state, request)
         if meant.coming:
@@ -102,7 +102,7 @@ class ContainerLife(Resource[ContainerState]):
         self._start_again(meant)
 
     @workflow.signal(name="restart", description="Restart the command in the same instance.")
-    def on_restart(self, request: dict[str, Any]) -> None:
+    def on_restart(self, request: Said = None, *_: Said) -> None:
         """Want the command started afresh; a finished one is started again."""
         meant = which(self.state, request)
         if meant.coming:
@@ -123,7 +123,7 @@ class ContainerLife(Resource[ContainerState]):
         return self.final() or self.state.wanted == "stop" or self.state.status.status == Status.STOPPING
 
     @workflow.signal(name="observe", description="What a sweep saw of the instance.")
-    def on_observe(self, request: dict[str, Any]) -> None:
+    def on_observe(self, request: Said = None, *_: Said) -> None:
         """Take note, unless it is about another rental or an earlier run (rule 7)."""
         try:
             seen = Observation.model_validate(request)
@@ -208,7 +208,7 @@ class ContainerLife(Resource[ContainerState]):
     def _keep(self, ending: Ending) -> str | None:
         """Keep the machine of a command that failed for a look at it, if that is wanted and it is there."""
         state = self.state
-        if state.deleting or ending.status != Status.FAILED or state.instance is None or self.gone():
+        if self.leaving() or ending.status != Status.FAILED or state.instance is None or self.gone():
             return None
         span = state.container.keep_span
         if not span or not state.status.started_at:

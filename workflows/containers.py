@@ -159,14 +159,14 @@ class ContainerWorkflow(ContainerOutcome):
             moment(run_by),
             summary="until the timeout",
         )
-        if state.seen and state.seen.exit and self._stopped_for_restart():
+        if state.seen and state.seen.exit and self._ended_for_restart():
             return self._begin_restart(timedelta(0))
         if state.seen:
             return self._ended(state.seen.exit) if state.seen.exit else "recovering"
         if self.leaving():
             return "stopping"
         if self.timed_out():
-            state.ending = self.timeout()
+            state.ending, state.start_asked = self.timeout(), state.start_asked or state.restart_asked
             return "stopping"
         if state.restart_asked:
             self.record("RestartRequested", "restart requested")
@@ -277,10 +277,11 @@ class ContainerWorkflow(ContainerOutcome):
         self.state.restart_at = stamp(workflow.now() + wait)
         return "restarting"
 
-    def _stopped_for_restart(self) -> bool:
-        """True when a command has ended by a stop of ours whose answer got lost: the restart goes on."""
+    def _ended_for_restart(self) -> bool:
+        """True when a command has ended where a restart is due: asked for, or a stop of ours whose answer got lost."""
         until = moment(self.state.stopped_until)
-        return until is not None and workflow.now() <= until and not self.leaving()
+        due = self.state.restart_asked or (until is not None and workflow.now() <= until)
+        return due and not self.leaving()
 
     async def recovering(self) -> str:
         """The instance is lost: prove it gone, then place again; counted apart from restarts."""

@@ -23,7 +23,7 @@ from activities.resources import Owned, ResourceActivities
 from nebulous.models.base import InvalidDocument, check
 from nebulous.models.resources import LIVES_KEPT
 from workflows.cancels import untouched
-from workflows.entity_state import NextLife, S, as_dict
+from workflows.entity_state import NextLife, S, as_dict, number
 from workflows.showing import Shown
 
 NEWEST_BUILD = workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE
@@ -106,7 +106,7 @@ class Entity(Shown[S]):
             "created_at": now,
             "updated_at": now,
             **{key: inner[key] for key in ("labels", "owner_ref") if inner.get(key)},
-            **given,
+            **_readable(given),
             **where,  # the workflow id decides; the metadata may only spell it
             **spelled,
         }
@@ -259,6 +259,12 @@ class Entity(Shown[S]):
             self.state.metadata.deleted_at = int(workflow.now().timestamp())
             self.record(reason, message)
             self.publish(asked=True)
+
+
+def _readable(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata without an id and versions that are none: what is rented is named by the one, the others are counted."""
+    counted = {each for each in ("resource_version", "spec_version") if number(metadata.get(each)) is None}
+    return {key: value for key, value in metadata.items() if key not in counted and (key != "id" or value)}
 
 
 def _look_away(handle: asyncio.Task[Any]) -> None:

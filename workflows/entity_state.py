@@ -9,6 +9,11 @@ from typing import Any, TypeVar
 from nebulous.models.base import Record
 from nebulous.models.resources import Event, Metadata
 
+#: What comes with a signal: anything, or nothing at all, for people send them from the Temporal UI. A handler takes any
+#: number of these: a workflow never gets over a signal that does not fit its handler.
+Said = Any
+LONGEST_NUMBER = 18  # digits
+
 
 class NextLife(Record):
     """What begins under the same name once this life is over."""
@@ -51,3 +56,9 @@ def moment(text: str | None) -> datetime | None:
 def as_dict(value: object) -> dict[str, Any]:
     """A mapping as a dict of its own; anything else as an empty one."""
     return dict(value) if isinstance(value, Mapping) else {}  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+
+
+def number(value: object) -> int | None:
+    """A version as the number that it is, or None when it is none."""
+    text = str(value)
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= LONGEST_NUMBER else None

@@ -46,12 +46,17 @@ class ContainerOutcome(ContainerPlacement):
         return state.keep_until is None or state.deleting or state.start_asked or bool(state.next)
 
     async def close(self) -> str:
-        """Give what is still to be told a last moment, then the name."""
-        if self.state.notices:
-            await self.wait(
-                lambda: not self.state.notices, workflow.now() + LAST_NOTICE, summary="for the last notices"
-            )
-        return await super().close()
+        """Give what is still to be told a last moment, then the name; unless somebody wants it to stay after all."""
+        state = self.state
+        if state.notices:
+            until = workflow.now() + LAST_NOTICE
+            told = await self.wait(lambda: not state.notices, until, summary="for the last notices")
+            if not told and workflow.now() < until:
+                return "close"  # to continue as new, and tell them there
+        following = await super().close()
+        due = moment(state.expires_at)
+        stays = state.start_asked or (due is not None and workflow.now() < due)
+        return "finished" if stays and not (state.deleting or state.next) else following
 
     def tell_of_ports(self) -> None:
         """Where the command listens on the host itself, nobody opens or closes its ports."""

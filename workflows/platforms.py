@@ -11,7 +11,7 @@ from nebulous import temporal
 from nebulous.ids import Address
 from nebulous.models.platforms import PlatformReport
 from workflows.cancels import untouched
-from workflows.entity_state import stamp
+from workflows.entity_state import Said, as_dict, stamp
 
 
 @workflow.defn(name="Platform")
@@ -80,10 +80,13 @@ class PlatformWorkflow:
         return "\n".join(lines)
 
     @workflow.signal(name="report", description="What the platform's worker found: only the fields that changed.")
-    def on_report(self, changed: dict[str, Any]) -> None:
+    def on_report(self, changed: Said = None, *_: Said) -> None:
         """Take over what is said; unsaid fields stay."""
         known: Mapping[str, Any] = self._report.model_dump(mode="json")
-        self._report = PlatformReport.model_validate({**known, **changed})
+        try:
+            self._report = PlatformReport.model_validate({**known, **as_dict(changed)})
+        except ValueError as error:
+            workflow.logger.warning("dropped a report: %s", error)
 
 
 def _full() -> bool:

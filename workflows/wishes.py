@@ -6,7 +6,7 @@ validator, so that nothing of it is in history; a handler records what is wanted
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import ValidationError
@@ -17,9 +17,8 @@ from nebulous.models.base import InvalidDocument, Record, Spec, check
 from nebulous.models.changes import Wanted, against, between, cannot_change, lasting, unlike
 from nebulous.models.resources import LIVES_KEPT
 from workflows.entity import Entity
-from workflows.entity_state import EntityState, NextLife, S, as_dict
+from workflows.entity_state import EntityState, NextLife, S, Said, as_dict, number
 
-LONGEST_VERSION = 18  # digits
 LONGEST_LIST = 500  # characters of an event that lists changes
 REUSED = "its key was used with another body already"
 LATE = "no worker took it in time, and nobody waits for it any more"
@@ -102,13 +101,25 @@ class Resource(Entity[S]):
                 return _decided("conflict", mine, "another life is about to begin under this name")
             return _decided("next", following)
         if coming or self.state.deleting or self.over():  # as a stopped one, one that would begin stopped is followed
-            self.follow_with(NextLife(spec=spec, metadata=metadata))
+            life = life or workflow.uuid4().hex[:12]
+            self.follow_with(NextLife(spec=spec, metadata={**metadata, "id": life}))
             return _decided("new" if self.final() and not self.rentals() else "next", life)
         known = self.state.metadata
         other = unlike(self.model, Wanted(self.state.spec, known.labels, known.owner_ref), asked)
         if not other:
             return _decided("same", mine)
         return _decided("conflict", mine, f"it exists with {other} and is {self.status().get('status')}")
+
+    @on_create.validator
+    def refuse_create(self, request: dict[str, Any]) -> None:
+        """Keep out of history what is no spec; a finished life must not make way for it."""
+        self._require_spec(as_dict(as_dict(request).get("spec")))
+
+    def _require_spec(self, spec: dict[str, Any]) -> None:
+        try:
+            check(self._stored, {name: value for name, value in spec.items() if name != "metadata"})
+        except InvalidDocument as error:
+            raise _refusal(str(error), "Rejected") from error
 
     def _reused(self, life: str, digest: str) -> bool:
         """True when a request's id is known for another body."""
@@ -137,9 +148,9 @@ class Resource(Entity[S]):
         """Keep out of history what cannot be done: malformed, late, stale, or in need of a leave to replace."""
         try:
             wish = Apply.model_validate(request)
-            check(self._stored, {name: value for name, value in wish.spec.items() if name != "metadata"})
-        except (ValidationError, InvalidDocument) as error:
+        except ValidationError as error:
             raise _refusal(str(error), "Rejected") from error
+        self._require_spec(wish.spec)
         if wish.by is not None and workflow.now().timestamp() > wish.by:
             raise _refusal(LATE, "Unavailable")
         decision = self._decide(wish)
@@ -208,7 +219,7 @@ class Resource(Entity[S]):
     # --- delete ---------------------------------------------------------------------------------------
 
     @workflow.signal(name="delete", description="Delete this resource; ends in proof that nothing of it is left.")
-    def on_delete(self, request: dict[str, Any]) -> None:
+    def on_delete(self, request: Said = None, *_: Said) -> None:
         """Want gone what is meant. Idempotent."""
         meant = which(self.state, request)
         if meant.coming:
@@ -229,16 +240,16 @@ class Resource(Entity[S]):
                 self.record("NextLifeStarts", "the life that is to follow runs after all")
 
 
-def which(state: EntityState, request: Mapping[str, Any]) -> Meant:
+def which(state: EntityState, said: Said) -> Meant:
     """Say which lives a message means: those that its sender could know of (docs/adr/0012).
 
     It names a life by `id`, and by `version` (resource_version) what of it its sender had seen. Whoever had seen one
     life while the next was asked for already means the name: both, also when the next has begun meanwhile. Whoever
     had not means the one life. Without a version the name is meant, without an id whatever has it.
     """
+    request = as_dict(said)
     coming, life = state.next, request.get("id")
-    version = str(request.get("version") or "")
-    seen = int(version) if version.isascii() and version.isdecimal() and len(version) <= LONGEST_VERSION else None
+    seen = number(request.get("version"))
     this = life in (None, "", state.metadata.id)
     follows = coming is not None and (
         life == coming.metadata.get("id") or (this and (seen is None or seen >= coming.asked_at))

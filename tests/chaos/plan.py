@@ -269,6 +269,16 @@ def _replaced_then_deleted(pen: _Pen) -> list[Step]:
     return [*_replaced(pen), pen.ask("delete"), pen.create()]
 
 
+def _stopped_while_another_follows(pen: _Pen) -> list[Step]:
+    """The stop meets the change of lives, wherever that is just then; so does a start."""
+    script = pen.rng.choice(pen.stage.endless)
+    if pen.rng.random() < 0.5:
+        begun = [pen.create(ending=False), Step("replace", pen.pause(), script)]
+    else:
+        begun = [pen.create(), pen.ask("delete"), Step("create", pen.pause(), script)]
+    return [*begun, pen.ask("stop"), *([pen.ask("start")] if pen.rng.random() < 0.4 else [])]
+
+
 def _lost(pen: _Pen) -> list[Step]:
     if pen.stage.platform != "docker":
         return _restarted(pen)
@@ -292,5 +302,6 @@ STORIES: tuple[tuple[Callable[[_Pen], list[Step]], int], ...] = (
     (_changed, 5),
     (_replaced, 5),
     (_replaced_then_deleted, 4),
+    (_stopped_while_another_follows, 9),
     (_lost, 5),
 )

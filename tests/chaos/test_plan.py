@@ -53,6 +53,7 @@ def test_every_story_and_script_comes_up_and_every_boundary_can_kill() -> None:
         ([Step("create", script=ENDLESS), Step("stop"), Step("start"), Step("stop")], {"stopped"}),
         ([Step("create", script=ENDLESS), Step("replace", script=ENDING), Step("stale")], {"completed"}),
         ([Step("create", script=ENDLESS), Step("cancel")], set()),
+        ([Step("create", script=ENDLESS), Step("replace", script=ENDLESS), Step("stop")], {"stopped"}),
     ],
 )
 def test_what_is_expected_follows_from_what_was_asked(steps: list[Step], statuses: set[str]) -> None:

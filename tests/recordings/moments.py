@@ -58,6 +58,27 @@ HOLDS: dict[str, Hold] = {
 CLOSE = Hold(ENDS, failing("delete_owned"), {"ttl_after_finished": "100ms"}, (fault("delete_owned", times=3),))
 
 
+def _started(hold: Hold) -> Case:
+    async def play(run: Nebula) -> str:
+        life = await run.create(labels=sim_labels(**hold.script), **hold.spec)
+        await hold.moment(life)
+        await life.signal("start")
+        await life.gone(60)
+        return life.id
+
+    return Case("expired_then_started_while_close", play, hold.faults)
+
+
+async def _stopped_while_it_ends(run: Nebula) -> str:
+    """Its time is over, and the machine would be kept for a look at it."""
+    life = await run.create(labels=sim_labels(**AT_ONCE), timeout="200ms", keep_on_failure="1h")
+    await held_in(life, "stop")
+    await life.signal("stop")
+    await life.until("failed")
+    await released(life)
+    return await delete(life)
+
+
 def _deleted(hold: Hold) -> Case:
     async def play(run: Nebula) -> str:
         life = await run.create(labels=sim_labels(**hold.script), **hold.spec)
@@ -79,4 +100,9 @@ def _stopped(phase: str, hold: Hold) -> Case:
     return Case(f"stopped_while_{phase}", play, hold.faults)
 
 
-CONTAINER = [_deleted(CLOSE), *(_stopped(phase, hold) for phase, hold in HOLDS.items())]
+CONTAINER = [
+    _deleted(CLOSE),
+    _started(CLOSE),
+    Case("stopped_while_it_ends", _stopped_while_it_ends, (fault("stop", times=2),)),
+    *(_stopped(phase, hold) for phase, hold in HOLDS.items()),
+]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from nebulous import ids
 from tests.nebula import Nebula, Resource, eventually, sim_labels
+from tests.nebula import nebula as run_nebula
 from worker import hosting
+from worker.embedded import Engine
 
 RUNNING = WorkflowExecutionStatus.RUNNING
 
@@ -93,3 +97,28 @@ async def test_a_cancelled_secret_is_deleted(nebula: Nebula) -> None:
     await handle.cancel()
     await Resource(nebula.client, handle).gone()
     assert (await handle.describe()).status is WorkflowExecutionStatus.COMPLETED
+
+
+async def test_a_cancel_that_was_there_before_the_first_task_means_delete_too(
+    session_engine: Engine, tmp_path: Path
+) -> None:
+    """Also a run that was continued begins with one, and with machines that are rented."""
+    host = ids.new_id()
+    async with run_nebula(session_engine.temporal_address, tmp_path, host=host) as nebula:
+        life = await nebula.create(labels=sim_labels(boot="0s"))
+        await life.until("running")
+        (rented,) = await nebula.owned()
+        spec, client = (await life.row()).spec, nebula.client
+    offer = {"platform": "sim", "account": f"sim:{host}"}
+    rental = {"key": rented.key, "offer": offer, "attempt": 1, "since": "2026-01-01T00:00:00Z", "answered": True}
+    state = {"phase": "releasing", "spec": spec, "rentals": {rented.key: rental}}
+    handle = await client.start_workflow(
+        "Container", state, id=f"container/local/default/{ids.two_words()}", task_queue=ids.TASK_QUEUE
+    )
+    for each in (handle.id, life.id):
+        await client.get_workflow_handle(each).cancel()
+    async with run_nebula(session_engine.temporal_address, tmp_path, host=host) as nebula:
+        for each in (handle.id, life.id):
+            await Resource(client, client.get_workflow_handle(each)).gone()
+            assert (await client.get_workflow_handle(each).describe()).status is WorkflowExecutionStatus.COMPLETED
+        assert await nebula.owned() == []

@@ -20,11 +20,13 @@ from tests.workflows.test_replay import HISTORIES, SAVED
 from worker.build import WORKFLOWS
 from workflows.containers import ContainerWorkflow
 from workflows.entity import Step
-from workflows.installs import InstallWorkflow
 
 ADVICE = "add one to tests/recordings, then: python -m tests.record_histories ITS_NAME"
 #: No workflow meets these: what clients of the API are told, and what happens to payloads outside of workflows.
-ELSEWHERE = {"Unreachable", "InvalidRequest", "Ended", "Forbidden", "Unauthenticated", "KeyMissing"}
+ELSEWHERE = {
+    *("Unreachable", "InvalidRequest", "Ended", "Forbidden", "Unauthenticated", "KeyMissing"),
+    *("CommandFailed", "PartlyCopied"),
+}
 DEFINITIONS = {kind: workflow._Definition.must_from_class(kind) for kind in WORKFLOWS}
 
 
@@ -166,11 +168,7 @@ def test_every_message_of_a_kind_is_in_one(kind: type) -> None:
     assert not (left := known - found), missing(f"{definition.name} with the message", left)
 
 
-#: The install hears no messages and does nothing: its history does not grow.
-GROWING = [kind for kind in WORKFLOWS if kind is not InstallWorkflow]
-
-
-@pytest.mark.parametrize("kind", GROWING, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", WORKFLOWS, ids=lambda kind: kind.__name__)
 def test_every_kind_is_continued_as_new_and_goes_on_in_one(kind: type) -> None:
     name = str(DEFINITIONS[kind].name)
     ends = any("workflowExecutionContinuedAsNewEventAttributes" in event for event in events(name))
@@ -180,3 +178,10 @@ def test_every_kind_is_continued_as_new_and_goes_on_in_one(kind: type) -> None:
     )
     assert ends, missing(name, {"that ends as continued"})
     assert begins, missing(name, {"that goes on"})
+
+
+@pytest.mark.parametrize("kind", WORKFLOWS, ids=lambda kind: kind.__name__)
+def test_every_kind_is_cancelled_in_one(kind: type) -> None:
+    name = str(DEFINITIONS[kind].name)
+    cancelled = any("workflowExecutionCancelRequestedEventAttributes" in event for event in events(name))
+    assert cancelled, missing(name, {"that is cancelled"})
