@@ -28,7 +28,7 @@ test: $(VENV)/installed
 # Without a SEED each run is another one; it is printed, and replays the same plan of actions, kills and faults.
 LIVES := 600
 chaos: $(VENV)/installed
-	NEBU_CHAOS_SEED=$(SEED) NEBU_CHAOS_LIVES=$(LIVES) $(BIN)/pytest -s tests/chaos/test_campaign.py
+	NEBU_TEST_REQUIRE_DOCKER=1 NEBU_CHAOS_SEED=$(SEED) NEBU_CHAOS_LIVES=$(LIVES) $(BIN)/pytest -s tests/chaos/test_campaign.py
 
 production: $(VENV)/installed
 	NEBU_TEST_REQUIRE_PRODUCTION=1 $(BIN)/pytest tests/production --ignore tests/production/test_image.py

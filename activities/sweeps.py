@@ -117,11 +117,17 @@ class Sweep:
                     await asyncio.wait_for(self._wake.wait(), self._interval())
                 self._wake.clear()
         finally:
+            self._forget()
             await self._prober.close()
             if watcher:
                 watcher.cancel()
                 with suppress(asyncio.CancelledError):
                     await watcher
+
+    def _forget(self) -> None:
+        """Say nothing more: another process may have the sweep now, and a last word that stays would be a lie."""
+        for gauge in (metrics.INSTANCES, metrics.ORPHANS, metrics.ALARMS):
+            metrics.measure(self._meter, gauge, 0, account=self._platform.account)
 
     def _interval(self) -> float:
         busy = any(instance.state not in ENDED for instance in self._known.values())

@@ -6,6 +6,7 @@ because this opens everything; from a browser, only pages of the UI that `NEBU_U
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -14,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 from temporalio.api.common.v1 import Payloads
 
+from api.bodies import SLOWEST_BODY_S
 from api.codec_login import PayloadReader
 from api.problems import BadRequest, TooLarge
 from nebulous import codec
@@ -65,10 +67,14 @@ class ForUi:
 
 async def _payloads(request: Request) -> list[Any]:
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST:
-            raise TooLarge(f"these payloads have more than {LARGEST} bytes", "ask for fewer at once")
+    try:
+        async with asyncio.timeout(SLOWEST_BODY_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > LARGEST:
+                    raise TooLarge(f"these payloads have more than {LARGEST} bytes", "ask for fewer at once")
+    except TimeoutError as error:
+        raise BadRequest(f"the payloads did not come within {SLOWEST_BODY_S:g} s", "send them again") from error
     try:
         return list(Parse(bytes(body), Payloads()).payloads)
     except (ParseError, UnicodeDecodeError) as error:

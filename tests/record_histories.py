@@ -28,6 +28,7 @@ from worker.faults import VARIABLE
 
 HISTORIES = Path(__file__).parent / "histories"
 SHORT = {"limit.historyCount.suggestContinueAsNew": "50"}
+REPLACE = "--replace"  # only while no run of such code can be open anywhere: before a release
 RUNS_KEPT = 4  # of one case: those that follow are like them
 
 CASES: dict[str, list[Case]] = {
@@ -91,18 +92,24 @@ async def play(case: Case, address: str, folder: Path) -> list[WorkflowHistory]:
         os.environ.pop(VARIABLE, None)
 
 
-def save(kind: str, path: str, histories: list[WorkflowHistory]) -> None:
-    """The first run is called as its path, those after it get a number."""
+def save(kind: str, path: str, histories: list[WorkflowHistory], replace: bool) -> None:
+    """The first run is called as its path, those after it get a number.
+
+    One that is there stays, unless it is to be replaced: what older code recorded is what today's has to replay.
+    """
     for number, history in enumerate(histories[:RUNS_KEPT], 1):
         name = path if number == 1 else f"{path}.{number}"
         target = HISTORIES / kind / f"{name}-{__version__}.json"
         target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and not replace:
+            sys.stdout.write(f"{target.relative_to(HISTORIES.parent.parent)}: kept; {REPLACE} records it again\n")
+            continue
         target.write_text(portable(history.to_json()))
         sys.stdout.write(f"{target.relative_to(HISTORIES.parent.parent)}: {len(history.events)} events\n")
         sys.stdout.flush()
 
 
-async def record(folder: Path, only: set[str]) -> None:
+async def record(folder: Path, only: set[str], replace: bool) -> None:
     """Run every case, or only some, and save the histories."""
     unknown = only - {case.name for cases in CASES.values() for case in cases}
     if unknown:
@@ -116,10 +123,11 @@ async def record(folder: Path, only: set[str]) -> None:
         for kind, case in [(kind, case) for kind, cases in CASES.items() for case in cases]:
             if only and case.name not in only:
                 continue
-            save(kind, case.name, await play(case, addresses[case.short], folder / case.name))
+            save(kind, case.name, await play(case, addresses[case.short], folder / case.name), replace)
 
 
 if __name__ == "__main__":
     logging.disable(logging.ERROR)  # what fails, fails on purpose
     with tempfile.TemporaryDirectory() as scratch:
-        asyncio.run(record(Path(scratch), set(sys.argv[1:])))
+        words = set(sys.argv[1:])
+        asyncio.run(record(Path(scratch), words - {REPLACE}, REPLACE in words))

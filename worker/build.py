@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import threading
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -83,6 +84,9 @@ CACHED_WORKFLOWS = 1000  # about 100 MB
 ACTIVITIES_PER_PLATFORM = 500  # they wait on other machines more than they work
 
 
+_IMPORTING = threading.Lock()  # whoever ends first must not let garbage be collected under another
+
+
 class UncollectedRunner(SandboxedWorkflowRunner):
     """A sandbox in whose imports no garbage is collected.
 
@@ -92,13 +96,14 @@ class UncollectedRunner(SandboxedWorkflowRunner):
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
         """Import the workflow afresh."""
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
-            return super().create_instance(det)
-        finally:
-            if collecting:
-                gc.enable()
+        with _IMPORTING:
+            collecting = gc.isenabled()
+            gc.disable()
+            try:
+                return super().create_instance(det)
+            finally:
+                if collecting:
+                    gc.enable()
 
 
 def workflow_runner(strict: bool = False) -> WorkflowRunner:

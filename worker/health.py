@@ -28,7 +28,10 @@ async def keep(client: Client, ready_file: Path) -> None:
     while True:
         trouble = await _trouble(client)
         if trouble is None:
-            ready_file.write_text(str(os.getpid()))
+            try:
+                ready_file.write_text(str(os.getpid()))
+            except OSError as error:
+                trouble = f"{str(ready_file)!r} cannot be written: {error.strerror}"
         if trouble != before:
             log.warning("not able to work: %s", trouble) if trouble else log.info("able to work again")
         before = trouble

@@ -16,11 +16,12 @@ import pytest
 
 from tests.chaos import proofs
 from tests.chaos.campaign import Campaign
-from tests.chaos.plan import plan
+from tests.chaos.plan import VICTIMS, plan
 from tests.chaos.scripts import DOCKER, SIM
 from tests.served import Server
 
 LIVES = 210
+FAULTS_AT_LEAST = 4  # lives for each: about one a life are drawn
 
 
 @pytest.fixture
@@ -58,3 +59,6 @@ async def test_whatever_is_killed_every_container_ends_as_it_should_and_nothing_
     print(story)
     record_property("chaos", story)
     assert not problems, "\n".join([story, *problems])
+    survived = [victim for victim in VICTIMS if f"{victim} killed" not in campaign.blows]
+    assert not survived, f"nobody killed {survived}, so this proves nothing of it: {story}"
+    assert campaign.struck().total() >= asked.lives / FAULTS_AT_LEAST, f"hardly a call failed: {story}"
