@@ -43,6 +43,8 @@ def server(box: Sshd, docker_host: str, tmp_path_factory: pytest.TempPathFactory
         running.up()
         until(lambda: row(running)["usable"], "the box is usable")
         yield running
+        gone = running.nebu("delete", "containers", "--all", "--yes")
+        assert gone.returncode == 0, gone.stderr  # they run on an Engine that other tests use
     finally:
         running.close()
 

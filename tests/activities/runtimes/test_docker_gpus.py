@@ -42,7 +42,7 @@ async def test_a_driver_that_hangs_has_no_gpus_and_is_not_waited_for(
     smi: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ):
     smi("exec sleep 300")
-    monkeypatch.setattr(docker_gpus, "SMI_S", 0.1)
+    monkeypatch.setattr("activities.runtimes.driver.ANSWER_S", 0.1)
     assert await docker_gpus.inventory() == []
 
 

@@ -54,7 +54,7 @@ async def test_a_driver_that_fails_tells_nothing(driver: Path, body: str) -> Non
 
 
 async def test_a_driver_that_hangs_is_left(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_usage, "SMI_S", 0.05)
+    monkeypatch.setattr("activities.runtimes.driver.ANSWER_S", 0.05)
     driver.write_text("#!/bin/sh\nexec sleep 60\n")
     assert await gpu_usage.with_indexes({0}) == []
 
