@@ -14,7 +14,7 @@ from worker.children import Child, remember, stop_stale
 
 WATCH_EVERY_S = 0.2
 FIRST_RESTART_S, SLOWEST_RESTART_S = 0.2, 10.0
-STEADY_S = 60.0  # a child that ran this long is started again without delay, as if it were the first time
+STEADY_S = 10.0  # a child that ran this long is started again without delay, as if it were the first time
 STALE_GRACE_S = 3.0
 LAST_GROUPS_S = 1.2  # of the time to stop, kept for the groups started first; they survive kill -9 (measured)
 
