@@ -35,6 +35,12 @@ class Way:
             raise ValueError(f"{text!r}: {port!r} is no port")
         return cls(host, user or None, int(port) if colon else None, identity_file, engine)
 
+    @property
+    def ssh(self) -> str:
+        """The command that people would type to get there."""
+        port = f"-p {self.port} " if self.port else ""
+        return f"ssh {port}{self.user}@{self.host}" if self.user else f"ssh {port}{self.host}"
+
     def __str__(self) -> str:
         user, port = f"{self.user}@" if self.user else "", f":{self.port}" if self.port else ""
         return f"{user}{self.host}{port}"

@@ -6,16 +6,19 @@ NO_TOOL = 97
 #: Arguments: host, port. Copies standard input to the connection, and the connection to standard output.
 _SCRIPT = r"""
 has() { command -v "$1" >/dev/null 2>&1; }
-if has socat; then exec socat - "TCP:$1:$2"; fi
+if has socat; then
+  case "$1" in *:*) host="[$1]";; *) host="$1";; esac
+  exec socat -t 86400 - "TCP:$host:$2"
+fi
 if has python3; then exec python3 -c '
 import os, socket, sys, threading
 line = socket.create_connection((sys.argv[1], int(sys.argv[2])))
 def up():
-    while data := os.read(0, 65536):
+    for data in iter(lambda: os.read(0, 65536), b""):
         line.sendall(data)
     line.shutdown(socket.SHUT_WR)
 threading.Thread(target=up, daemon=True).start()
-while data := line.recv(65536):
+for data in iter(lambda: line.recv(65536), b""):
     while data:
         data = data[os.write(1, data):]
 ' "$1" "$2"; fi

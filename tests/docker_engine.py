@@ -38,7 +38,7 @@ def engine() -> Iterator[Dockerd]:
         yield Dockerd(given or own, init_pid=os.getpid())
         return
     if reason := why_not():
-        _without(f"no Docker Engine answers at {own}, and {reason}")
+        without(f"no Docker Engine answers at {own}, and {reason}")
     with dockerd() as started:
         yield started
 
@@ -111,7 +111,7 @@ def host_programs(*names: str) -> list[str]:
     """Where these programs are on this machine; skips the test where one is not."""
     found = {name: shutil.which(name) for name in names}
     if missing := [name for name, path in found.items() if path is None]:
-        _without(f"the test image needs {', '.join(missing)} (run: bash .ci/docker.sh)")
+        without(f"the test image needs {', '.join(missing)} (run: bash .ci/docker.sh)")
     return [path for path in found.values() if path]
 
 
@@ -144,7 +144,8 @@ def _add(tar: tarfile.TarFile, path: str, content: bytes | None, **attributes: A
     tar.addfile(entry, io.BytesIO(content) if content is not None else None)
 
 
-def _without(reason: str) -> NoReturn:
+def without(reason: str) -> NoReturn:
+    """Skip a test, or fail it where all that needs an Engine is asked for."""
     if os.environ.get("NEBU_TEST_REQUIRE_DOCKER") == "1":
         pytest.fail(f"NEBU_TEST_REQUIRE_DOCKER=1, but {reason}")
     pytest.skip(reason)

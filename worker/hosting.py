@@ -174,9 +174,13 @@ class Hosted:
         disabled, hint, configured = await self._probe()
         if (disabled, configured) == self._known:
             return
-        report = self._describe(disabled, hint, configured)
+        accelerators: list[str] = []
         if not disabled and isinstance(self._platform, HasAccelerators):
-            report.accelerators = await self._platform.accelerators()
+            try:
+                accelerators = await self._platform.accelerators()
+            except NebulousError as error:
+                disabled, hint = _why(error)
+        report = self._describe(disabled, hint, configured).model_copy(update={"accelerators": accelerators})
         account = self._platform.account
         await self._client.start_workflow(
             "Platform",
@@ -220,7 +224,7 @@ class Hosted:
         try:
             await platform.identity()
         except NebulousError as error:
-            return f"{error.message}" + (f" ({error.hint})" if error.hint else ""), error.hint, True
+            return *_why(error), True
         return None, None, True
 
     def _describe(self, disabled: str | None, hint: str | None, configured: bool) -> PlatformReport:
@@ -237,3 +241,8 @@ class Hosted:
             hint=hint,
             detail=f"at {attached.ssh}, from {machine.node()}" if attached else f"on {machine.node()}",
         )
+
+
+def _why(error: NebulousError) -> tuple[str, str | None]:
+    """Why a platform cannot be used, and what of that says what to do."""
+    return f"{error.message}" + (f" ({error.hint})" if error.hint else ""), error.hint

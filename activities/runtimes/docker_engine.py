@@ -265,7 +265,7 @@ class Engine:
     def _silent(self, why: str = "") -> Unavailable:
         """The error for an Engine that does not answer; forgets what was negotiated, for it may come back newer."""
         self._version = ""
-        hint = f"start it there, or see why: ssh {self._tunnel.name} docker info" if self._tunnel else START_IT
+        hint = f"start it there, or see why: {self._tunnel.ssh} docker info" if self._tunnel else START_IT
         return Unavailable(f"Docker does not answer at {self.address}" + (f": {why}" if why else ""), hint)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from activities.runtimes.driver import ANSWER_S, PROGRAM
-from nebulous.errors import AuthFailed, NebulousError, Rejected, Unavailable
+from nebulous.errors import AuthFailed, NebulousError, Unavailable
 from nebulous.machines import Way
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ CONNECT_S, LOGIN_S = 10.0, 15.0
 KEEPALIVE_S, MISSED = 10, 3  # a line that is dead without a word is found out after half a minute
 #: After a fruitless try nobody dials again for this long: a hundred containers must not each wait for a dead machine.
 PAUSE_S = 2.0
+HANGUP_S = 2.0
+PROGRAMS_AT_ONCE = 4  # sshd allows ten sessions on a connection, unless it is told otherwise
 
 
 class Tunnel:
@@ -40,13 +42,16 @@ class Tunnel:
             pins: File of host keys that were seen first by us, in the form of known_hosts; made when needed.
         """
         self.name = str(way)
-        self.host = way.host
+        self.host = way.host  # once connected: the address itself, for an alias means nothing to others
+        self.ssh = way.ssh
         self._way = way
         self._pins = pins
         self._folder = Path(tempfile.mkdtemp(prefix="nebu-ssh-"))  # mode 0700
         self._socket = self._folder / "docker.sock"
         self._line: asyncssh.SSHClientConnection | None = None
         self._dialling = asyncio.Lock()
+        self._asking = asyncio.Semaphore(PROGRAMS_AT_ONCE)
+        self._closed = False
         self._failed: tuple[float, NebulousError] | None = None
 
     @property
@@ -59,13 +64,16 @@ class Tunnel:
 
         Raises:
             AuthFailed: The machine does not let us in, or is not the one that it was.
-            Unavailable: It does not answer, or has no Engine that we may use. Rejected: a file of ours is wrong.
+            Unavailable: It does not answer, has no Engine that we may use, or a file of ours cannot be read.
         """
         async with self._dialling:
+            if self._closed:
+                raise Unavailable(f"the line to {self.name} is closed: this worker ends")
             if self._line is not None and not self._line.is_closed():
                 return
             if self._failed and time.monotonic() - self._failed[0] < PAUSE_S:
-                raise self._failed[1]
+                before = self._failed[1]
+                raise type(before)(before.message, before.hint)
             try:
                 self._line = await self._dial()
                 self._failed = None
@@ -74,25 +82,33 @@ class Tunnel:
                 raise
 
     async def driver(self, *question: str) -> str:
-        """Ask nvidia-smi there; "" when it is not there, fails or hangs (see `driver.Driver`)."""
+        """Ask nvidia-smi there; "" when it is not there, fails or hangs (see `driver.Driver`).
+
+        Raises:
+            Unavailable: The line broke, which says nothing of the GPUs.
+        """
         import asyncssh
 
         await self.ready()
         assert self._line is not None, "it was just made ready"
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with self._asking, asyncio.timeout(ANSWER_S):
                 done = await self._line.run(shlex.join([PROGRAM, *question]), check=False)
-        except (asyncssh.Error, OSError, TimeoutError):
+        except TimeoutError:
             return ""
+        except (asyncssh.Error, OSError) as error:
+            raise Unavailable(f"{self.name} could not be asked for its GPUs: {error}") from error
         return str(done.stdout or "") if done.exit_status == 0 else ""
 
     async def close(self) -> None:
         """Hang up."""
-        line, self._line = self._line, None
+        async with self._dialling:  # a dial under way would be nobody's
+            self._closed = True
+            line, self._line = self._line, None
         if line:
             line.close()
             with suppress(TimeoutError, OSError):
-                async with asyncio.timeout(PAUSE_S):
+                async with asyncio.timeout(HANGUP_S):
                     await line.wait_closed()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -104,26 +120,26 @@ class Tunnel:
             async with asyncio.timeout(CONNECT_S + LOGIN_S):
                 line = await asyncssh.connect(client_factory=lambda: greeter.client(), **self._options(greeter.files()))
         except asyncssh.HostKeyNotVerifiable as error:
+            forget = f"ssh-keygen -R '{greeter.entry}' -f {greeter.where}"
             raise AuthFailed(
-                f"{self.name} does not show the host key that it had before",
-                f"somebody may be in between; if it was installed anew: ssh-keygen -R {self.host} -f {greeter.where}",
+                f"{self.name} shows another host key than the one that is known for it",
+                f"somebody may be in between; if it was installed anew: {forget}",
             ) from error
         except asyncssh.PermissionDenied as error:
             raise AuthFailed(f"{self.name} does not let us in: {error.reason}", self._key_advice()) from error
-        except (*_unreadable(), FileNotFoundError, PermissionError) as error:
-            raise Rejected(
-                f"the way to {self.name} cannot be read: {error}", "see the key file and ~/.ssh/config"
-            ) from error
-        except (asyncssh.Error, OSError, TimeoutError) as error:
+        except (asyncssh.Error, OSError, ValueError) as error:  # asyncssh says with a ValueError what it cannot read
+            if isinstance(error, ValueError) or getattr(error, "filename", None):
+                what = f"the way to {self.name} cannot be read: {error}"
+                raise Unavailable(what, "see the key file, and known_hosts and config in ~/.ssh") from error
             words = "no answer in time" if isinstance(error, TimeoutError) else str(error)
-            raise Unavailable(
-                f"{self.name} cannot be reached: {words}", f"see whether it is on: ssh {self.name}"
-            ) from error
+            raise Unavailable(f"{self.name} cannot be reached: {words}", f"see whether it is on: {self.ssh}") from error
         try:
             await self._attach(line)
         except BaseException:
             line.abort()
             raise
+        peer: tuple[Any, ...] | None = line.get_extra_info("peername")
+        self.host = str(peer[0]) if peer else self._way.host
         return line
 
     async def _attach(self, line: asyncssh.SSHClientConnection) -> None:
@@ -140,7 +156,7 @@ class Tunnel:
         except asyncssh.ChannelOpenError as error:
             raise Unavailable(
                 f"{self.name} has no Docker at {where} that we may use: {error.reason}",
-                f"start it, and let the user use it (sudo usermod -aG docker USER); see: ssh {self.name} docker info",
+                f"start it, and let the user use it (sudo usermod -aG docker USER); see: {self.ssh} docker info",
             ) from error
         except (asyncssh.Error, OSError, TimeoutError) as error:
             raise Unavailable(f"the line to {self.name} broke: {error or 'no answer in time'}") from error
@@ -160,14 +176,9 @@ class Tunnel:
         return options | {option: value for option, value in named.items() if value}
 
     def _key_advice(self) -> str:
-        key = f" -i {self._way.identity_file}" if self._way.identity_file else ""
-        return f"let this user's key in: ssh-copy-id{key} {self.name}; or name another with identity_file"
-
-
-def _unreadable() -> tuple[type[Exception], ...]:
-    import asyncssh
-
-    return asyncssh.KeyImportError, asyncssh.KeyEncryptionError, asyncssh.ConfigParseError
+        key = f"-i {self._way.identity_file} " if self._way.identity_file else ""
+        copy = self.ssh.replace("ssh ", f"ssh-copy-id {key}", 1)
+        return f"let this user's key in: {copy}; or name another with identity_file"
 
 
 class HostKeys:
@@ -176,6 +187,7 @@ class HostKeys:
     def __init__(self, pins: Path) -> None:
         self._pins = pins
         self.where = str(pins)  # the file that decided
+        self.entry = ""  # and what the machine is called in it
 
     def files(self) -> list[str]:
         """The files that decide, the user's own first."""
@@ -200,11 +212,11 @@ class HostKeys:
         """Pin the key of a machine that none of the files knows; one that they know must show what they say."""
         import asyncssh
 
+        self.entry = host if port in (0, 22) else f"[{host}]:{port}"
         for path in self.files():
-            if asyncssh.match_known_hosts(path, host, addr, port)[0]:
+            if any(asyncssh.match_known_hosts(path, host, addr, port)):  # by keys, authorities, or what was revoked
                 self.where = path
                 return False
-        named = host if port == 22 else f"[{host}]:{port}"
         with self._pins.open("a") as file:
-            file.write(f"{named} {key.export_public_key('openssh').decode().strip()}\n")
+            file.write(f"{self.entry} {key.export_public_key('openssh').decode().strip()}\n")
         return True

@@ -37,8 +37,8 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("nebu ssh foo", "a login shell"),
         ("nebu ssh foo 'cd /data && ls'", ""),
         (
-            "nebu ssh --config >>~/.ssh/config",
-            "then: ssh foo.nebu, rsync -a src foo.nebu:/work, ssh -L 8888:localhost:8888 foo.nebu",
+            "nebu ssh --config >~/.ssh/nebu.conf",
+            "with `Include nebu.conf` at the top of ~/.ssh/config: ssh foo.nebu, rsync, ssh -L",
         ),
     ),
     "port-forward": (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import sys
 import threading
 from typing import Annotated
 
@@ -41,15 +42,18 @@ def command(
         raise failures.UsageError(f"which port? nebu port-forward {names[0]} 8888")
     target = select(words).only()
     lookup = connect().within(namespace, owner)
+    if "logs" not in target.kind.verbs:
+        raise failures.UsageError(f"nothing runs in {target.kind.plural}")
     row = lookup.find(target)
     place = lookup.place_of(target.kind, row)
     if row["status"]["status"] != "running":
         raise Conflict(f"{target.kind.id} {place.name!r} is {row['status']['status']}: nothing listens in it")
     with contextlib.ExitStack() as stack:
-        doors = [stack.enter_context(_door(address, local)) for local, _ in pairs]
+        doors = [stack.enter_context(_door(address, local, port)) for local, port in pairs]
         for door, (_, port) in zip(doors, pairs, strict=True):
             emit(f"{address}:{door.getsockname()[1]} -> {place.name}:{port}")
             threading.Thread(target=_admit, args=(door, lookup.api, place, port), daemon=True).start()
+        sys.stdout.flush()  # a program may read which port it is
         note("Ctrl-C ends it")
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
@@ -64,11 +68,12 @@ def _pair(word: str) -> tuple[int, int]:
     return int(found[2] if found[1] is None else found[1]), int(found[2])
 
 
-def _door(address: str, port: int) -> socket.socket:
+def _door(address: str, local: int, port: int) -> socket.socket:
     try:
-        return socket.create_server((address, port))
+        return socket.create_server((address, local), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
     except OSError as error:
-        raise Conflict(f"cannot listen at {address}:{port}: {error.strerror}", f"take another: LOCAL:{port}") from error
+        message = f"cannot listen at {address}:{local}: {error.strerror}"
+        raise Conflict(message, f"take another port here: LOCAL:{port}; or an address of this machine") from error
 
 
 def _admit(door: socket.socket, api: Api, place: Place, port: int) -> None:
@@ -93,6 +98,9 @@ def _carry(line: socket.socket, api: Api, place: Place, port: int) -> None:
                 note(f"port {port}: {words or 'the connection ended'}")
         except NebulousError as error:
             note(f"port {port}: {error.message}")
+        finally:
+            with contextlib.suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)  # a thread that still reads from it would keep it open
 
 
 def _carry_in(line: socket.socket, execution: RemoteExecution) -> None:

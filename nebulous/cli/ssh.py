@@ -45,8 +45,8 @@ def command(
 ) -> int:
     """Log in to a running container: nebu ssh NAME [CMD...]. It needs no SSH server.
 
-    CMD is a line for its shell, as with ssh. `nebu ssh --config >>~/.ssh/config` lets ssh, rsync, editors and
-    everything else that speaks SSH in, as NAME.nebu or NAME.NAMESPACE.nebu.
+    CMD is a line for its shell, as with ssh. What `nebu ssh --config` prints, at the top of ~/.ssh/config, lets ssh,
+    rsync, editors and everything else that speaks SSH in, as NAME.nebu or NAME.NAMESPACE.nebu.
     """
     if config:
         return _print_config(names, namespace, owner)
@@ -98,5 +98,5 @@ def _print_config(names: list[str] | None, namespace: str | None, owner: str | N
 
     lookup = connect().within(namespace, owner)
     chosen = [select([name]).only().name for name in names or []]
-    emit(ssh_config.render(ssh_config.hosts(lookup, chosen)))
+    emit(ssh_config.render(ssh_config.hosts(lookup, chosen), owner))
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from contextlib import suppress
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from nebulous import contexts
 from nebulous.cli.lookup import Lookup
+from nebulous.cli.names import Target
 from nebulous.client import Json
 from nebulous.models import kinds
 
@@ -17,10 +19,13 @@ ALIAS = "nebu"  # under which our host key is known, whichever container it is
 
 
 def hosts(lookup: Lookup, names: list[str]) -> list[str]:
-    """The host names of these containers, or of all that run."""
-    if names:
-        return [f"{name}.nebu" for name in names]
-    rows = lookup.rows(kinds.find("container"), status="running")
+    """The host names of these containers, or of all that run.
+
+    Raises:
+        NotFound: One of them does not exist.
+    """
+    container = kinds.find("container")
+    rows = [lookup.find(Target(container, name)) for name in names] or lookup.rows(container, status="running")
     return sorted(_host(row["metadata"], lookup.default_namespace) for row in rows)
 
 
@@ -29,18 +34,23 @@ def _host(metadata: Json, default: str) -> str:
     return f"{name}.nebu" if namespace == default else f"{name}.{namespace}.nebu"
 
 
-def render(names: list[str]) -> str:
-    """The text for ~/.ssh/config; makes the host key if there is none yet."""
-    known = known_hosts()
-    program = shutil.which("nebu") or f"{sys.executable} -m nebulous"
+def render(names: list[str], owner: str | None = None) -> str:
+    """The text for ~/.ssh/config; makes the host key if there is none yet.
+
+    ssh hands the command to a shell, and some versions of it check no host name: each word is quoted.
+    """
+    known = str(known_hosts()).replace("%", "%%")
+    program = [found] if (found := shutil.which("nebu")) else [sys.executable, "-m", "nebulous"]
+    words = [*program, "ssh", *(["--owner", owner] if owner else []), "--stdio"]
+    command = " ".join([shlex.quote(word).replace("%", "%%") for word in words] + ["'%n'"])
     listed = [f"Host {name}" for name in names]
     return "\n".join(
         [
             *listed,
             "Host *.nebu",
-            f"    ProxyCommand {program} ssh --stdio %n",
+            f"    ProxyCommand {command}",
             f"    HostKeyAlias {ALIAS}",
-            f"    UserKnownHostsFile {known}",
+            f'    UserKnownHostsFile "{known}"',
             "    StrictHostKeyChecking yes",
             "    User root",
         ]

@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -24,6 +25,7 @@ from nebulous.errors import NebulousError, Unavailable
 from nebulous.remote import STDERR, RemoteExecution, execute
 
 PIECE_BYTES = 32 * 1024
+THREADS = 1024
 FAILED = 255  # as ssh has it: not the command's own
 
 Write = Callable[[int, bytes], Coroutine[Any, Any, None]]
@@ -39,6 +41,8 @@ def serve(api: Api, place: Place) -> int:
 
 
 async def _serve(api: Api, place: Place) -> None:
+    # Each session keeps a thread while it lasts; with the few of the default, idle ones would hold up all others.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
     ours, theirs = socket.socketpair()
     sessions = Sessions(api, place)
     threading.Thread(target=_carry_in, args=(ours,), daemon=True).start()
@@ -111,7 +115,7 @@ class Sessions:
             await stream.drain()
 
         try:
-            code = await self._run(argv, size, process.stdin, write)
+            code = await self._run(argv, size, process.stdin, write, process.channel)
         except NebulousError as error:
             process.stderr.write(f"nebu: {error.message}\r\n".encode())
             code = FAILED
@@ -126,11 +130,18 @@ class Sessions:
                 await writer.drain()
 
         with suppress(NebulousError):
-            await self._run(relay.command(host, port), None, reader, write)
+            await self._run(relay.command(host, port), None, reader, write, writer.channel)
         writer.close()
 
-    async def _run(self, argv: list[str], size: tuple[int, int] | None, reader: Any, write: Write) -> int:  # noqa: ANN401
-        """Run a command with this input and output; its exit code.
+    async def _run(
+        self,
+        argv: list[str],
+        size: tuple[int, int] | None,
+        reader: Any,  # noqa: ANN401 - asyncssh's stream
+        write: Write,
+        channel: Any,  # noqa: ANN401 - asyncssh's
+    ) -> int:
+        """Run a command with this input and output, as long as the channel is open; its exit code.
 
         Raises:
             NebulousError: It could not be started, or the connection broke.
@@ -144,13 +155,23 @@ class Sessions:
             return execution.exit_code or 0
 
         feeding = asyncio.create_task(_feed(execution, reader))
+        reading = asyncio.create_task(asyncio.to_thread(read_all))
+        closing = asyncio.create_task(channel.wait_closed())
+        left = False
         try:
-            return await asyncio.to_thread(read_all)
-        except (asyncssh.Error, OSError):  # the other side has hung up
+            await asyncio.wait({reading, closing}, return_when=asyncio.FIRST_COMPLETED)
+            left = not reading.done()
+            await asyncio.to_thread(execution.close)  # which ends what still runs, and with it the reading
+            return await reading
+        except (asyncssh.Error, OSError):
+            return FAILED
+        except NebulousError:
+            if not left:
+                raise
             return FAILED
         finally:
-            feeding.cancel()
-            await asyncio.to_thread(execution.close)
+            for task in (feeding, closing):
+                task.cancel()
 
 
 async def _feed(execution: RemoteExecution, reader: Any) -> None:  # noqa: ANN401 - asyncssh's stream

@@ -16,6 +16,7 @@ from temporalio.service import RPCError
 
 from nebulous import temporal
 from tests.chaos.desk import Desk
+from tests.chaos.ear import Ear
 from tests.chaos.ledgers import DockerLedger, SimLedger
 from tests.chaos.plan import Actor, Blow, Expected, Plan, Step
 from tests.chaos.scripts import FINAL
@@ -38,6 +39,7 @@ class Campaign:
         self.strikes = server.folder / "strikes.jsonl"
         self.lives: dict[str, list[str]] = {actor.name: [] for actor in plan.actors}
         self.blows: list[str] = []
+        self.ear = Ear()
         self.began = 0.0
 
     def environment(self) -> dict[str, str]:
@@ -61,6 +63,7 @@ class Campaign:
 
     async def close(self) -> None:
         """Let go of connections; the server is its fixture's."""
+        self.ear.close()
         await self.desk.close()
         if self.docker:
             self.docker.close()
@@ -141,6 +144,7 @@ class Campaign:
             "env_vars": [{"key": "STEP", "value": str(number)}],
             "metadata": {"name": actor.name, "labels": labels},
             **script.spec,
+            **({"notify": self.ear.url} if "notify" in script.spec else {}),
         }
 
     async def _signal(self, actor: Actor, word: str, life: str) -> None:

@@ -33,7 +33,16 @@ ACTIVITIES = (
     "release",
     "archive_logs",
     "delete_owned",
+    "notify",
+    "sweep",
 )
+#: A sweep has no end of its own.
+BOUNDARIES = [
+    (activity, when)
+    for activity in ACTIVITIES
+    for when in ("before", "after")
+    if (activity, when) != ("sweep", "after")
+]
 
 
 @dataclass(frozen=True)
@@ -158,8 +167,7 @@ def _rules(rng: random.Random) -> list[dict[str, Any]]:
     ) -> dict[str, Any]:
         return {"activity": activity, "when": when, "fault": fault, "probability": probability, **more}
 
-    kills = [(activity, when) for activity in ACTIVITIES for when in ("before", "after")]
-    picked = rng.sample(kills, KILLS_AT_BOUNDARIES)
+    picked = rng.sample(BOUNDARIES, KILLS_AT_BOUNDARIES)
     return [
         *(rule(activity, when, "kill", 0.015, times=1) for activity, when in picked),
         rule("create", "before", "OutOfCapacity", 0.04),

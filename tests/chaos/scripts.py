@@ -46,9 +46,10 @@ def _docker(name: str, ends: str, command: str, **more: Any) -> Script:
 
 
 ON_FAILURE = {"restart": "OnFailure"}
+TOLD = "http://127.0.0.1/"  # the campaign puts its own ear there
 
 SIM_ENDING = (
-    _sim("completes", COMPLETED, "run_for=300ms", exit_code=0, runs=1, restarts=0),
+    _sim("completes", COMPLETED, "run_for=300ms", spec={"notify": TOLD}, exit_code=0, runs=1, restarts=0),
     _sim("at-once", COMPLETED, "boot=0s run_for=0s", exit_code=0, runs=1, restarts=0),
     _sim("fails", FAILED, "run_for=200ms exit_code=3", exit_code=3, runs=1),
     _sim("eats", FAILED, "run_for=200ms oom=true", exit_code=137, runs=1),

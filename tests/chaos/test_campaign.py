@@ -61,4 +61,5 @@ async def test_whatever_is_killed_every_container_ends_as_it_should_and_nothing_
     assert not problems, "\n".join([story, *problems])
     survived = [victim for victim in VICTIMS if f"{victim} killed" not in campaign.blows]
     assert not survived, f"nobody killed {survived}, so this proves nothing of it: {story}"
+    assert campaign.ear.heard, f"nobody was told of an outcome: {story}"
     assert campaign.struck().total() >= asked.lives / FAULTS_AT_LEAST, f"hardly a call failed: {story}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from nebulous.models.platforms import InstanceState
 from tests.activities.platforms.contract import INSTALL, PlatformContract, text_of
 from tests.activities.platforms.contract_exec import RealExecContract
 from tests.activities.platforms.docker_builders import OnDocker
+from tests.docker_engine import without
 from tests.sshd import Sshd, sshd, why_not
 
 pytestmark = pytest.mark.docker
@@ -26,9 +26,7 @@ pytestmark = pytest.mark.docker
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     if reason := why_not():
-        if os.environ.get("NEBU_TEST_REQUIRE_DOCKER"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        without(reason)
     with sshd(tmp_path_factory.mktemp("sshd")) as running:
         yield running
 
@@ -104,7 +102,7 @@ class TestLine(OverSsh):
         second = reopen()
         with pytest.raises(AuthFailed, match="host key") as refused:
             await second.identity()
-        assert str(pins) in (refused.value.hint or "")
+        assert f"ssh-keygen -R '[127.0.0.1]:{server.port}' -f {pins}" in (refused.value.hint or "")
         await second.close()
 
     async def test_the_users_own_known_hosts_decides_first(
@@ -119,12 +117,54 @@ class TestLine(OverSsh):
         assert ".ssh/known_hosts" in (refused.value.hint or "")
         await platform.close()
 
+    async def test_a_machine_that_an_authority_vouches_for_is_not_believed_without_it(
+        self, reopen: Callable[[], DockerPlatform], server: Sshd, tmp_path: Path
+    ):
+        (tmp_path / ".ssh").mkdir()
+        authority = " ".join((server.folder / "client.pub").read_text().split()[:2])
+        (tmp_path / ".ssh" / "known_hosts").write_text(f"@cert-authority [127.0.0.1]:{server.port} {authority}\n")
+        platform = reopen()
+        with pytest.raises((AuthFailed, Unavailable)):  # without a certificate to show, sshd itself hangs up
+            await platform.identity()
+        await platform.close()
+        assert (tmp_path / "ssh" / "known_hosts").read_text() == ""
+
+    async def test_a_file_of_known_hosts_that_cannot_be_read_is_said(
+        self, reopen: Callable[[], DockerPlatform], tmp_path: Path
+    ):
+        (tmp_path / ".ssh").mkdir()
+        (tmp_path / ".ssh" / "known_hosts").write_text("@nonsense here\n")
+        platform = reopen()
+        with pytest.raises(Unavailable, match="cannot be read") as told:
+            await platform.identity()
+        assert "known_hosts" in (told.value.hint or "")
+        await platform.close()
+
+    async def test_a_line_that_breaks_says_nothing_of_gpus(
+        self, way: Way, server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        line = Tunnel(way, tmp_path / "pins")
+        assert await line.driver("-L") == ""  # there is no such program
+        await line.ready()
+        monkeypatch.setattr(line, "ready", nothing)  # it breaks after it was looked at
+        server.stop()
+        with pytest.raises(Unavailable, match="could not be asked for its GPUs"):
+            await line.driver("-L")
+        server.start()
+        await line.close()
+
+    async def test_a_closed_line_is_not_dialled_again(self, way: Way, tmp_path: Path):
+        line = Tunnel(way, tmp_path / "pins")
+        await line.close()
+        with pytest.raises(Unavailable, match="this worker ends"):
+            await line.ready()
+
     @pytest.mark.parametrize(
         ("change", "error", "words", "hint"),
         [
             ({"identity_file": "other"}, AuthFailed, "does not let us in", "ssh-copy-id"),
-            ({"identity_file": "none"}, Rejected, "cannot be read", "key file"),
-            ({"port": 9}, Unavailable, "cannot be reached", "ssh root@127.0.0.1:9"),
+            ({"identity_file": "none"}, Unavailable, "cannot be read", "key file"),
+            ({"port": 9}, Unavailable, "cannot be reached", "ssh -p 9 root@127.0.0.1"),
             ({"engine": "/nowhere.sock"}, Unavailable, "no Docker at /nowhere.sock", "docker info"),
         ],
     )
@@ -154,6 +194,10 @@ class TestLine(OverSsh):
         assert folder.stat().st_mode & 0o777 == 0o700
         await line.close()
         assert not folder.exists()
+
+
+async def nothing() -> None:
+    """Instead of a look."""
 
 
 @pytest.mark.parametrize(

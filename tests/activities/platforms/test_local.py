@@ -199,7 +199,7 @@ async def test_a_driver_that_hangs_offers_no_accelerators(
     program.write_text("#!/bin/sh\nexec sleep 60\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(local_gpus, "ANSWER_S", 0.2)
+    monkeypatch.setattr("activities.runtimes.driver.ANSWER_S", 0.2)
     assert await local_gpus.installed() == {}
 
 
