@@ -80,7 +80,7 @@ $(VENV)/packages: requirements-dev.txt
 	if ! $$python -c 'import ensurepip, venv' 2>/dev/null; then \
 	echo "$$python has no venv module: install it (Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; fi; \
 	echo "$$python -m venv $(VENV)"; $$python -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.txt
 	@touch $@
 
 $(VENV)/installed: $(VENV)/packages pyproject.toml

@@ -41,6 +41,9 @@ class OffersRequest(Record):
     labels: dict[str, str] = {}
     image: str = ""
     image_digest: str = ""
+    min_cpu: float | None = None
+    min_memory: float | None = None
+    disk: float | None = None
 
 
 class LaunchRequest(Record):

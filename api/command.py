@@ -95,6 +95,7 @@ def configured(app: FastAPI, settings: Settings, lifespan: Literal["on", "off"] 
         log_config=None,
         access_log=settings.log_level.upper() == "DEBUG",
         lifespan=lifespan,
+        loop="asyncio",  # whatever else a library of some platform brings along
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
         backlog=BACKLOG,

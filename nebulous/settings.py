@@ -10,9 +10,9 @@ import os
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 from pydantic_settings import (
@@ -22,7 +22,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
-from nebulous.machines import ENGINE, Way
+from nebulous.accounts import Account, Machine, account
 
 CLOUDS = ("runpod", "ec2", "gce")
 
@@ -63,28 +63,6 @@ class SimSettings(BaseModel):
     latency_s: float = Field(default=0.0, ge=0, description="seconds before each of its answers")
     error_rate: float = Field(default=0.0, ge=0, le=1, description="share of calls that are answered with an error")
     boot_s: float = Field(default=0.5, ge=0, description="seconds from rental to ready, unless a label says otherwise")
-
-
-class Machine(BaseModel):
-    """A machine of one's own with a Docker Engine, reached by SSH."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    ssh: str = Field(description="[user@]host[:port]; also a Host of ~/.ssh/config")
-    identity_file: Path | None = Field(default=None, description="private key; default: as `ssh` would choose")
-    engine: str = Field(default=ENGINE, description="the Engine's socket on that machine")
-
-    @field_validator("ssh")
-    @classmethod
-    def _readable(cls, text: str) -> str:
-        Way.parse(text)
-        return text
-
-    @property
-    def way(self) -> Way:
-        """How to get there."""
-        key = self.identity_file.expanduser() if self.identity_file else None
-        return Way.parse(self.ssh, key, self.engine)
 
 
 class FileSource(PydanticBaseSettingsSource):
@@ -150,10 +128,13 @@ class Settings(BaseSettings):
         default="10.213.0.0/16",
         description="pool of which each namespace's network gets a /24; must not clash with a VPN",
     )
-    platforms: dict[str, Machine] = Field(
+    clouds: str = Field(
+        default=",".join(CLOUDS), description="clouds that are used when the environment has credentials for them"
+    )
+    platforms: dict[str, Account] = Field(
         default={},
-        description='machines of your own with Docker, by account, as JSON: {"docker:gpu-box": {"ssh": "me@gpu-box"}}; '
-        "beside ssh also identity_file, and engine, the socket there",
+        description='machines of your own with Docker, and accounts of clouds, as JSON: {"docker:gpu-box": {"ssh": '
+        '"me@gpu-box"}, "ec2:prod": {"profile": "prod"}}; docs/clouds.md has all fields',
     )
     sim: SimSettings = SimSettings()
     archive: str | None = Field(
@@ -281,14 +262,15 @@ class Settings(BaseSettings):
         env = {f"NEBU_{name.upper()}": str(value) for name, value in values.items() if name not in structured}
         return env | {f"NEBU_{name.upper()}": json.dumps(values[name]) for name in structured}
 
-    @field_validator("platforms")
+    @field_validator("platforms", mode="before")
     @classmethod
-    def _attached(cls, machines: dict[str, Machine]) -> dict[str, Machine]:
-        """Only Docker's machines can be attached, under names that a queue and a folder can have."""
-        for account in machines:
-            kind, _, name = account.partition(":")
-            if kind != "docker" or not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", name):
-                raise ValueError(
-                    f"{account!r} is no machine of one's own: write docker:NAME, with lower case letters, digits and -"
-                )
-        return machines
+    def _read_accounts(cls, given: object) -> object:
+        """Read each by what its name says it is."""
+        if not isinstance(given, dict):
+            return given
+        return {name: account(name, fields) for name, fields in cast("dict[str, object]", given).items()}
+
+    @property
+    def machines(self) -> dict[str, Machine]:
+        """The machines of one's own."""
+        return {account: each for account, each in self.platforms.items() if isinstance(each, Machine)}

@@ -111,7 +111,7 @@ async def platforms_to_host(client: Client, settings: Settings, install: str) ->
 
 def _attached(settings: Settings, install: str) -> list[Platform]:
     """The Engines of machines that are reached by SSH."""
-    if not settings.platforms:
+    if not settings.machines:
         return []
     from activities.platforms.docker import DockerPlatform
     from activities.runtimes.tunnel import Tunnel
@@ -125,7 +125,7 @@ def _attached(settings: Settings, install: str) -> list[Platform]:
             data_dir=settings.data,
             tunnel=Tunnel(machine.way, pins),
         )
-        for account, machine in settings.platforms.items()
+        for account, machine in settings.machines.items()
     ]
 
 
@@ -229,7 +229,7 @@ class Hosted:
 
     def _describe(self, disabled: str | None, hint: str | None, configured: bool) -> PlatformReport:
         platform = self._platform
-        attached = self._settings.platforms.get(platform.account)
+        attached = self._settings.machines.get(platform.account)
         return PlatformReport(
             platform=platform.type,
             account=platform.account,

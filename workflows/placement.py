@@ -70,6 +70,9 @@ def wanted(spec: ContainerSpec, labels: Labels | None, digest: str = "") -> Offe
         labels=labels or {},
         image=spec.image or "",
         image_digest=digest,
+        min_cpu=spec.resources and spec.resources.min_cpu,
+        min_memory=spec.resources and spec.resources.min_memory,
+        disk=spec.disk,
     )
 
 

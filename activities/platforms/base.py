@@ -32,6 +32,9 @@ class Ask:
     labels: dict[str, str] = field(default_factory=dict[str, str])  # sim reads its script here
     image: str = ""  # a platform that can tell says in the offer whether it is there already
     image_digest: str = ""  # what its name meant when this life began
+    min_cpu: float | None = None  # processors
+    min_memory: float | None = None  # GiB
+    disk: float | None = None  # GiB
 
 
 @dataclass(frozen=True)

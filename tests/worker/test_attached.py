@@ -98,7 +98,8 @@ def test_a_worker_that_is_killed_dials_again(server: Server, image: str):
 @pytest.mark.parametrize(
     ("platforms", "words"),
     [
-        ({"ec2:prod": {"ssh": "me@box"}}, "'ec2:prod' is no machine of one's own: write docker:NAME"),
+        ({"ssh:box": {"ssh": "me@box"}}, "'ssh:box' is no account: write docker:NAME, ec2:NAME"),
+        ({"ec2:prod": {"ssh": "me@box"}}, "ssh"),
         ({"docker:box": {"ssh": "me@"}}, "'me@' is not [user@]host[:port]"),
         ({"docker:box": {"shh": "me@box"}}, "shh"),
     ],

@@ -1,0 +1,99 @@
+"""Accounts of clouds and machines of one's own, as the setting `platforms` names them: `ec2:prod`, `docker:gpu-box`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from nebulous.machines import ENGINE, Way
+
+
+class Machine(BaseModel):
+    """A machine of one's own with a Docker Engine, reached by SSH."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ssh: str = Field(description="[user@]host[:port]; also a Host of ~/.ssh/config")
+    identity_file: Path | None = Field(default=None, description="private key; default: as `ssh` would choose")
+    engine: str = Field(default=ENGINE, description="the Engine's socket on that machine")
+
+    @field_validator("ssh")
+    @classmethod
+    def _readable(cls, text: str) -> str:
+        Way.parse(text)
+        return text
+
+    @property
+    def way(self) -> Way:
+        """How to get there."""
+        key = self.identity_file.expanduser() if self.identity_file else None
+        return Way.parse(self.ssh, key, self.engine)
+
+
+class Ec2Account(BaseModel):
+    """An account of Amazon EC2."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    profile: str | None = Field(
+        default=None, description="of ~/.aws/config; default: as Amazon's SDK finds credentials"
+    )
+    regions: list[str] = Field(default=[], description="only these; default: all that are enabled and in the catalog")
+    subnets: dict[str, list[str]] = Field(default={}, description="by region; default: those of the default VPC")
+    ssh_from: str | None = Field(
+        default=None, description="range of addresses from which workers reach machines; default: this worker's own"
+    )
+
+
+class GceAccount(BaseModel):
+    """A project of Google Compute Engine."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    credentials: Path | None = Field(
+        default=None,
+        description="JSON of a service account; default GOOGLE_APPLICATION_CREDENTIALS, as Google's SDK does",
+    )
+    project: str | None = Field(default=None, description="default: that of the credentials")
+    regions: list[str] = Field(default=[], description="only these; default: all in the catalog")
+    network: str = Field(default="default", description="name of the VPC network")
+    ssh_from: str | None = Field(
+        default=None, description="range of addresses from which workers reach machines; default: this worker's own"
+    )
+
+
+class RunpodAccount(BaseModel):
+    """An account of RunPod."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    api_key_file: Path | None = Field(default=None, description="file with the key; default: RUNPOD_API_KEY")
+    regions: list[str] = Field(default=[], description="only these data centres; default: all")
+    cloud: Literal["SECURE", "COMMUNITY", "ANY"] = Field(default="SECURE", description="whose machines")
+
+
+Account = Machine | Ec2Account | GceAccount | RunpodAccount
+
+KINDS: dict[str, type[Account]] = {
+    "docker": Machine,
+    "ec2": Ec2Account,
+    "gce": GceAccount,
+    "runpod": RunpodAccount,
+}
+
+
+def account(name: str, fields: object) -> Account:
+    """Read an account by what its name says it is; a queue and a folder can have that name.
+
+    Raises:
+        ValueError: It is not KIND:NAME, or a field is wrong.
+    """
+    kind, _, rest = name.partition(":")
+    model = KINDS.get(kind)
+    if model is None or not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", rest):
+        kinds = ", ".join(f"{kind}:NAME" for kind in KINDS)
+        raise ValueError(f"{name!r} is no account: write {kinds}, with lower case letters, digits and - in NAME")
+    return fields if isinstance(fields, model) else model.model_validate(fields or {})
