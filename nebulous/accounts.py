@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Literal
@@ -33,7 +34,22 @@ class Machine(BaseModel):
         return Way.parse(self.ssh, key, self.engine)
 
 
-class Ec2Account(BaseModel):
+class MachineAccount(BaseModel):
+    """What accounts have in common where machines are reached by SSH."""
+
+    ssh_from: str | None = Field(
+        default=None, description="range of addresses from which workers reach machines; default: this worker's own"
+    )
+
+    @field_validator("ssh_from")
+    @classmethod
+    def _a_range(cls, text: str | None) -> str | None:
+        if text is not None and ipaddress.ip_network(text, strict=False).prefixlen == 0:
+            raise ValueError("the whole world must not reach the SSH port")
+        return text
+
+
+class Ec2Account(MachineAccount):
     """An account of Amazon EC2."""
 
     model_config = ConfigDict(extra="forbid")
@@ -43,12 +59,9 @@ class Ec2Account(BaseModel):
     )
     regions: list[str] = Field(default=[], description="only these; default: all that are enabled and in the catalog")
     subnets: dict[str, list[str]] = Field(default={}, description="by region; default: those of the default VPC")
-    ssh_from: str | None = Field(
-        default=None, description="range of addresses from which workers reach machines; default: this worker's own"
-    )
 
 
-class GceAccount(BaseModel):
+class GceAccount(MachineAccount):
     """A project of Google Compute Engine."""
 
     model_config = ConfigDict(extra="forbid")
@@ -60,9 +73,6 @@ class GceAccount(BaseModel):
     project: str | None = Field(default=None, description="default: that of the credentials")
     regions: list[str] = Field(default=[], description="only these; default: all in the catalog")
     network: str = Field(default="default", description="name of the VPC network")
-    ssh_from: str | None = Field(
-        default=None, description="range of addresses from which workers reach machines; default: this worker's own"
-    )
 
 
 class RunpodAccount(BaseModel):

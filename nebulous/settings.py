@@ -131,6 +131,11 @@ class Settings(BaseSettings):
     clouds: str = Field(
         default=",".join(CLOUDS), description="clouds that are used when the environment has credentials for them"
     )
+    address_service: str = Field(
+        default="https://checkip.amazonaws.com",
+        description="URL that answers with the asking address: clouds' firewalls let that in to the SSH of machines, "
+        "unless an account has ssh_from",
+    )
     platforms: dict[str, Account] = Field(
         default={},
         description='machines of your own with Docker, and accounts of clouds, as JSON: {"docker:gpu-box": {"ssh": '
