@@ -34,12 +34,13 @@ NOT_YET: dict[str, Callable[[Any], bool]] = {
     "queue": _given,
     "priority": _given,
     "meters": _given,
-    "disk": _given,
-    "spot": _given,
 }
 
 #: Fields that a platform can do nothing with, beyond the table above.
-NOT_THERE: dict[str, tuple[str, ...]] = {"local": ("resources", "shm_size", "registry")}
+NOT_THERE: dict[str, tuple[str, ...]] = {
+    "docker": ("disk", "spot"),
+    "local": ("resources", "shm_size", "registry", "disk", "spot"),
+}
 
 
 def targets(platform: str | None, reports: Sequence[PlatformReport]) -> list[PlatformReport]:

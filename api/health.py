@@ -12,12 +12,16 @@ from temporalio.service import RPCError
 
 from api.auth import Operator
 from api.services import Services, Uses
-from nebulous import __version__
+from nebulous import __version__, sessions
 from nebulous import temporal as engine
 from nebulous.errors import NebulousError, Unavailable
+from nebulous.models.platforms import PlatformReport
 from nebulous.models.resources import Row
+from nebulous.sessions import SessionRequest
+from nebulous.settings import CLOUDS
 
 CHECK_TIMEOUT = timedelta(seconds=2)
+DIAGNOSIS_S = 25.0
 OK = "ok"
 
 
@@ -90,6 +94,7 @@ async def _diagnose(uses: Services) -> dict[str, Any]:
         running = _running(await uses.store.lists.rented())
     except Unavailable:
         install, reports, running = None, [], []
+    accounts = await asyncio.gather(*(_account(uses, report) for report in reports if _can_be_tried(report)))
     return {
         "install": install,
         "version": __version__,
@@ -103,12 +108,30 @@ async def _diagnose(uses: Services) -> dict[str, Any]:
         },
         "running": running,
         "platforms": [report.model_dump(mode="json") for report in reports],
+        "accounts": accounts,
         "orphans": [
             {"account": report.account, "orphan": orphan, "foreign": orphan in report.foreign}
             for report in reports
             for orphan in [*report.orphans, *report.foreign]
         ],
     }
+
+
+def _can_be_tried(report: PlatformReport) -> bool:
+    """A real cloud whose worker is there."""
+    return report.platform in CLOUDS and report.configured and not report.simulated
+
+
+async def _account(uses: Services, report: PlatformReport) -> dict[str, Any]:
+    """What its worker may do in a cloud's account, tried without renting; the cloud may take its time."""
+    said: dict[str, Any] = {"account": report.account, "checks": [], "problem": None, "hint": None}
+    try:
+        async with asyncio.timeout(DIAGNOSIS_S):
+            return said | {"checks": await sessions.answer(uses.redis, report.queue, SessionRequest(kind="diagnosis"))}
+    except NebulousError as error:
+        return said | {"problem": error.message, "hint": error.hint}
+    except TimeoutError:
+        return said | {"problem": f"{report.account} was not looked through in {DIAGNOSIS_S:.0f} s", "hint": None}
 
 
 def _running(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -1,13 +1,16 @@
 """Platforms: which are there, which can be used now, and what to do about the others."""
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter
 
 from api.auth import Reader
-from api.services import Uses
-from nebulous import ids
+from api.services import Services, Uses
+from nebulous import ids, sessions
+from nebulous.errors import NebulousError
 from nebulous.models.platforms import PlatformReport
+from nebulous.sessions import SessionRequest
 from nebulous.settings import CLOUDS
 
 KNOWN = ids.PLATFORMS
@@ -17,12 +20,13 @@ _CREDENTIALS = {
     "ec2": "AWS_PROFILE or AWS_ACCESS_KEY_ID",
     "gce": "GOOGLE_APPLICATION_CREDENTIALS",
 }
+_SECOND = 1.0  # for live numbers; a machine that is busy or away is shown without them
 
 #: What makes a platform usable that is not configured.
 CONFIGURE: dict[str, str] = {
     **{
-        cloud: f"renting on {cloud} comes with a later release and will read {variable}; "
-        f"until then: `nebu serve --simulate {cloud}`"
+        cloud: f"set {variable} where the worker runs, or name accounts in nebulous.yaml (docs/clouds.md); "
+        f"to try without one: `nebu serve --simulate {cloud}`"
         for cloud, variable in _CREDENTIALS.items()
     },
     "docker": "start a worker beside a Docker Engine (`nebu worker`), with NEBU_DOCKER_ENABLED not false",
@@ -41,9 +45,11 @@ def router() -> APIRouter:
     async def platforms(uses: Uses, _: Reader) -> dict[str, Any]:
         """Every platform: whether it is usable now, and if not, why and what to do."""
         reports = await uses.reports.all()
-        rows = [_shown(report) for report in reports if report.configured]
+        served = [report for report in reports if report.configured]
+        loads = await asyncio.gather(*(_load(uses, report) for report in served))
+        rows = [{**_shown(report), "load": load} for report, load in zip(served, loads, strict=True)]
         rows += unconfigured(reports)
-        return {"platforms": sorted(rows, key=lambda row: KNOWN.index(ids.platform_type(row["platform"])))}
+        return {"platforms": sorted(rows, key=lambda row: KNOWN.index(ids.platform_type(str(row["platform"]))))}
 
     return routes
 
@@ -52,6 +58,17 @@ def unconfigured(reports: list[PlatformReport]) -> list[dict[str, Any]]:
     """The platforms that no worker serves, and what would make each usable."""
     served = {report.platform for report in reports if report.configured}
     return [_unconfigured(kind) for kind in KNOWN if kind not in served]
+
+
+async def _load(uses: Services, report: PlatformReport) -> dict[str, Any] | None:
+    """How busy a machine of one's own is at this moment; None for clouds, and where nobody says it soon."""
+    if report.platform != "docker" or report.disabled:
+        return None
+    try:
+        async with asyncio.timeout(_SECOND):
+            return await sessions.answer(uses.redis, report.queue, SessionRequest(kind="load"))
+    except (NebulousError, TimeoutError):
+        return None
 
 
 def _shown(report: PlatformReport) -> dict[str, Any]:
@@ -72,6 +89,6 @@ def _shown(report: PlatformReport) -> dict[str, Any]:
 
 
 def _unconfigured(kind: str) -> dict[str, Any]:
-    reason = "not in this release" if kind in CLOUDS else _NO_WORKER
+    reason = "not configured" if kind in CLOUDS else _NO_WORKER
     empty = PlatformReport(platform=kind, account="", queue="", disabled=reason)
-    return {**_shown(empty), "account": None, "hint": CONFIGURE[kind]}
+    return {**_shown(empty), "account": None, "hint": CONFIGURE[kind], "load": None}

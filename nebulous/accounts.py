@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from nebulous.machines import ENGINE, Way
+from nebulous.models.base import nearest
 
 
 class Machine(BaseModel):
@@ -106,4 +108,55 @@ def account(name: str, fields: object) -> Account:
     if model is None or not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", rest):
         kinds = ", ".join(f"{kind}:NAME" for kind in KINDS)
         raise ValueError(f"{name!r} is no account: write {kinds}, with lower case letters, digits and - in NAME")
-    return fields if isinstance(fields, model) else model.model_validate(fields or {})
+    if isinstance(fields, model):
+        return fields
+    try:
+        return model.model_validate(fields or {})
+    except ValidationError as error:
+        raise ValueError(f"{name}: {_words(error, list(model.model_fields))}") from error
+
+
+def _words(error: ValidationError, fields: list[str]) -> str:
+    """What is wrong first; a field that there is not hides whatever else is."""
+    problems = error.errors(include_url=False)
+    first = next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])
+    where = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        guess = nearest(where, fields)
+        return f"there is no field {where!r}; " + (f"did you mean {guess!r}?" if guess else f"use {', '.join(fields)}")
+    words = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {words}" if where else words
+
+
+#: What the SDKs of the clouds read: variables, and files in the home folder.
+VARIABLES: dict[str, tuple[str, ...]] = {
+    "runpod": ("RUNPOD_API_KEY",),
+    "ec2": (
+        "AWS_ACCESS_KEY_ID",
+        "AWS_PROFILE",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    ),
+    "gce": ("GOOGLE_APPLICATION_CREDENTIALS",),
+}
+FILES: dict[str, tuple[str, str]] = {
+    "ec2": ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+    "gce": ("CLOUDSDK_CONFIG", "~/.config/gcloud/application_default_credentials.json"),
+}
+
+
+def found(cloud: str) -> Account | None:
+    """The account whose credentials stand where the cloud's own SDK looks for them, if there are any."""
+    if not any(os.environ.get(variable) for variable in VARIABLES[cloud]) and not _kept(cloud):
+        return None
+    return KINDS[cloud].model_validate({})
+
+
+def _kept(cloud: str) -> bool:
+    if cloud not in FILES:
+        return False
+    variable, usual = FILES[cloud]
+    named = os.environ.get(variable)
+    path = Path(named or usual).expanduser()
+    return (path / Path(usual).name if named and path.is_dir() else path).is_file()

@@ -50,9 +50,9 @@ class SessionRequest(Record):
     id: str = Field(default_factory=ids.new_id)
     #: tail: only say, in `hello`, how many last lines there are, and where they begin, which without `follow` may be
     #: left out; stat: one chunk, JSON; read, write: a tar archive;
-    #: offers, stats: one answer, as JSON
-    kind: Literal["logs", "tail", "exec", "stat", "read", "write", "offers", "stats"] = "logs"
-    key: str = ""  # the rental's; offers have none
+    #: offers, stats, load, diagnosis: one answer, as JSON
+    kind: Literal["logs", "tail", "exec", "stat", "read", "write", "offers", "stats", "load", "diagnosis"] = "logs"
+    key: str = ""  # the rental's; what is about a whole platform has none
     ask: dict[str, Any] = {}  # of offers: what they must satisfy
     follow: bool = False
     offset: int = 0  # bytes to leave out

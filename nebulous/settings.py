@@ -22,7 +22,8 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
-from nebulous.accounts import Account, Machine, account
+from nebulous import accounts
+from nebulous.accounts import Account, Machine
 
 CLOUDS = ("runpod", "ec2", "gce")
 
@@ -254,11 +255,19 @@ class Settings(BaseSettings):
         Raises:
             ValueError: One of them is no cloud.
         """
-        names = [name.strip() for name in self.simulate.split(",") if name.strip()]
-        for name in names:
-            if name not in CLOUDS:
-                raise ValueError(f"NEBU_SIMULATE: {name!r} cannot be simulated; choose of {', '.join(CLOUDS)}")
-        return names
+        return _clouds("NEBU_SIMULATE", self.simulate)
+
+    @property
+    def accounts(self) -> dict[str, Account]:
+        """The accounts of clouds: those that are set, and `CLOUD:default` where there are credentials for one.
+
+        Raises:
+            ValueError: `clouds` names one that there is not.
+        """
+        named = {account: each for account, each in self.platforms.items() if not isinstance(each, Machine)}
+        here = {account.partition(":")[0] for account in named} | set(self.simulated)
+        wanted = [cloud for cloud in _clouds("NEBU_CLOUDS", self.clouds) if cloud not in here]
+        return named | {f"{cloud}:default": account for cloud in wanted if (account := accounts.found(cloud))}
 
     def environment(self) -> dict[str, str]:
         """These settings as variables for a child process."""
@@ -273,9 +282,17 @@ class Settings(BaseSettings):
         """Read each by what its name says it is."""
         if not isinstance(given, dict):
             return given
-        return {name: account(name, fields) for name, fields in cast("dict[str, object]", given).items()}
+        return {name: accounts.account(name, fields) for name, fields in cast("dict[str, object]", given).items()}
 
     @property
     def machines(self) -> dict[str, Machine]:
         """The machines of one's own."""
         return {account: each for account, each in self.platforms.items() if isinstance(each, Machine)}
+
+
+def _clouds(variable: str, text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in CLOUDS:
+            raise ValueError(f"{variable}: {name!r} is no cloud; choose of {', '.join(CLOUDS)}")
+    return names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 from collections.abc import AsyncGenerator, Generator
@@ -19,6 +20,9 @@ from worker.embedded import Engine
 
 # A shell starts what it puts into the background with SIGINT ignored, and children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No test rents in an account whose credentials happen to be in the environment; those of clouds say so themselves.
+os.environ["NEBU_CLOUDS"] = ""
 
 
 #: Files of these wait more than they compute. They come first, so that at its end no long one runs alone.

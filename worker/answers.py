@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 
 from activities.containers import OffersRequest, offers_of
-from activities.platforms.base import Measures, Platform
+from activities.platforms.base import Diagnoses, HasLoad, Measures, Platform
 from nebulous.errors import NotFound, Rejected
 from nebulous.sessions import SessionRequest
 
@@ -24,5 +25,18 @@ async def _stats(platform: Platform, request: SessionRequest) -> object:
     return (await platform.usage(found[0])).model_dump(mode="json")
 
 
+async def _load(platform: Platform, request: SessionRequest) -> object:
+    return asdict(await platform.load()) if isinstance(platform, HasLoad) else None
+
+
+async def _diagnosis(platform: Platform, request: SessionRequest) -> object:
+    return [asdict(check) for check in await platform.diagnose()] if isinstance(platform, Diagnoses) else []
+
+
 #: kind of request -> what the platform says to it
-ANSWERS: dict[str, Callable[[Platform, SessionRequest], Awaitable[object]]] = {"offers": _offers, "stats": _stats}
+ANSWERS: dict[str, Callable[[Platform, SessionRequest], Awaitable[object]]] = {
+    "offers": _offers,
+    "stats": _stats,
+    "load": _load,
+    "diagnosis": _diagnosis,
+}

@@ -52,7 +52,7 @@ def command(
     given = {"host": host, "port": port, "data_dir": data_dir, "simulate": simulate}
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})  # pyright: ignore[reportArgumentType] - each is None or its field's type
-        _ = settings.simulated
+        _ = settings.simulated, settings.accounts
     except ValueError as error:
         raise Rejected(f"these settings cannot be: {_first_line(error)}") from error
     try:

@@ -159,6 +159,53 @@ class HasAccelerators(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Load:
+    """How busy a machine is."""
+
+    processors: int
+    average: float | None  # of processes that want one, over the last minute; None where it cannot be read
+    containers: int  # that run, whoever's they are
+    accelerators: int
+    accelerators_held: int  # by containers of ours
+
+
+@runtime_checkable
+class HasLoad(Protocol):
+    """A platform that is a machine, and can tell how busy it is."""
+
+    async def load(self) -> Load:
+        """Look now.
+
+        Raises:
+            Unavailable: The machine does not answer.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at in an account, for `nebu doctor`."""
+
+    subject: str  # permissions, quota, images …
+    ok: bool
+    text: str
+    advice: str = ""
+
+
+@runtime_checkable
+class Diagnoses(Protocol):
+    """A platform that can tell whether its account would be allowed to rent, without renting."""
+
+    async def diagnose(self) -> list[Check]:
+        """Try what can be tried for nothing: permissions by dry runs, quotas, images.
+
+        Raises:
+            AuthFailed: The credential is refused. Unavailable: no answer.
+        """
+        ...
+
+
 @runtime_checkable
 class KeepsLogs(Protocol):
     """A platform whose logs can be read from any byte on, without reading what is before."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-from activities.platforms.base import Ask, Command, Progress, Size, Verdict
+from activities.platforms.base import Ask, Command, Load, Progress, Size, Verdict
 from activities.runtimes import docker_config, docker_exec, docker_files, docker_gpus, docker_usage, driver, gpu_usage
 from activities.runtimes.docker import DockerRuntime, Login
 from activities.runtimes.docker_engine import Engine, part
@@ -108,6 +108,9 @@ class DockerPlatform:
         Raises:
             Rejected: A region is asked for, or accelerators that are not here.
         """
+        if ask.spot or ask.disk:
+            what = "spot machines" if ask.spot else "disk to reserve"
+            raise Rejected(f"docker has no {what}", f"leave {'spot' if ask.spot else 'disk'}: out")
         if ask.regions and self._region not in ask.regions:
             raise Rejected(f"docker has no regions, so none of {', '.join(ask.regions)}", "leave regions: out")
         # An Engine that does not answer offers nothing.
@@ -123,6 +126,26 @@ class DockerPlatform:
             return []
         there = Counter(await docker_gpus.inventory(self._driver))
         return [f"{count}:{name}" for name, count in sorted(there.items())]
+
+    async def load(self) -> Load:
+        """How busy the Engine's machine is; its load average only where it is this one, or is reached by SSH."""
+        info, gpus, holders = await asyncio.gather(
+            self._runtime.info(), docker_gpus.inventory(self._driver), self._runtime.list(TAG_GPUS)
+        )
+        held = {index for each in holders for index in str(each["Labels"][TAG_GPUS]).split(",")}
+        return Load(
+            processors=int(info["NCPU"]),
+            average=await self._load_average(),
+            containers=int(info["ContainersRunning"]),
+            accelerators=len(gpus),
+            accelerators_held=len(held),
+        )
+
+    async def _load_average(self) -> float | None:
+        if self._tunnel:
+            said = (await self._tunnel.ask("cat", "/proc/loadavg")).split()
+            return float(said[0]) if said else None
+        return os.getloadavg()[0] if self._runtime.engine.is_here else None
 
     async def prepare(self, launch: Launch, command: Command, progress: Progress) -> str:
         """Pull the image unless the Engine has it; its digest, or its id where it never was in a registry.

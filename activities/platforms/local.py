@@ -73,8 +73,8 @@ class LocalPlatform:
         Raises:
             Rejected: It has not.
         """
-        if ask.spot or ask.regions:
-            what = "spot" if ask.spot else "regions"
+        if ask.spot or ask.regions or ask.disk:
+            what = "spot" if ask.spot else "regions" if ask.regions else "disk"
             raise Rejected(f"local is this one machine: it has no {what}", f"leave out {what}")
         if not ask.accelerators:
             return [self._offer()]

@@ -88,6 +88,11 @@ class Engine:
         where = urlsplit(self.address)
         return where.hostname if where.scheme in REMOTE and where.hostname else own_address()
 
+    @property
+    def is_here(self) -> bool:
+        """True for an Engine of this very machine."""
+        return self._tunnel is None and urlsplit(self.address).scheme not in REMOTE
+
     async def get(self, path: str, params: Params | None = None) -> Any:  # noqa: ANN401 - JSON
         """Read something."""
         return await self._call("GET", path, params)

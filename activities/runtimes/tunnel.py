@@ -87,17 +87,25 @@ class Tunnel:
         Raises:
             Unavailable: The line broke, which says nothing of the GPUs.
         """
+        return await self.ask(PROGRAM, *question)
+
+    async def ask(self, *argv: str) -> str:
+        """What a program there writes; "" when it is not there, fails or hangs.
+
+        Raises:
+            Unavailable: The line broke.
+        """
         import asyncssh
 
         await self.ready()
         assert self._line is not None, "it was just made ready"
         try:
             async with self._asking, asyncio.timeout(ANSWER_S):
-                done = await self._line.run(shlex.join([PROGRAM, *question]), check=False)
+                done = await self._line.run(shlex.join(argv), check=False)
         except TimeoutError:
             return ""
         except (asyncssh.Error, OSError) as error:
-            raise Unavailable(f"{self.name} could not be asked for its GPUs: {error}") from error
+            raise Unavailable(f"{self.name} could not be asked for its {argv[0]}: {error}") from error
         return str(done.stdout or "") if done.exit_status == 0 else ""
 
     async def close(self) -> None:

@@ -33,18 +33,20 @@ def platforms_table(rows: list[Json]) -> str:
     """Which platforms there are, and why one is not usable."""
     spread = any(row.get("regions") for row in rows)
     armed = any(row.get("accelerators") for row in rows)
+    busy = any(row.get("load") for row in rows)
     headers = (
         "PLATFORM",
         "USABLE",
         "ACCOUNT",
         *(("REGIONS",) if spread else ()),
         *(("HAS",) if armed else ()),
+        *(("LOAD",) if busy else ()),
         "DETAIL",
     )
-    return table(headers, [_platform(row, spread, armed) for row in rows])
+    return table(headers, [_platform(row, spread, armed, busy) for row in rows])
 
 
-def _platform(row: Json, spread: bool, armed: bool) -> list[str]:
+def _platform(row: Json, spread: bool, armed: bool, busy: bool) -> list[str]:
     name = str(row["platform"])
     why = row.get("alarm") or row.get("detail") or ""
     if not row["usable"]:
@@ -55,8 +57,20 @@ def _platform(row: Json, spread: bool, armed: bool) -> list[str]:
         str(row.get("account") or NOTHING),
         *([_some(row.get("regions") or [], 3)] if spread else []),
         *([", ".join(row.get("accelerators") or []) or NOTHING] if armed else []),
+        *([_load(row.get("load"))] if busy else []),
         str(why or NOTHING),
     ]
+
+
+def _load(load: Json | None) -> str:
+    """`0.5 of 8 CPUs, 3 containers, 1 of 4 GPUs held`."""
+    if load is None:
+        return NOTHING
+    average = NOTHING if load["average"] is None else f"{load['average']:.1f}"
+    parts = [f"{average} of {load['processors']} CPUs", f"{load['containers']} running"]
+    if load["accelerators"]:
+        parts.append(f"{load['accelerators_held']} of {load['accelerators']} GPUs held")
+    return ", ".join(parts)
 
 
 def accelerators_table(rows: list[Json]) -> str:

@@ -69,6 +69,7 @@ def findings() -> Iterator[Finding]:
     try:
         yield from platforms(lookup)
         diagnosis = told_admins(lookup)
+        yield from accounts(diagnosis)
         yield from archive(diagnosis)
         yield from left_behind(diagnosis)
     except NebulousError as error:
@@ -161,6 +162,19 @@ def told_admins(lookup: Lookup) -> Json | None:
         return lookup.api.read("/v1/doctor")
     except (Forbidden, NotFound):
         return None
+
+
+def accounts(diagnosis: Json | None) -> Iterator[Finding]:
+    """What may be done in the accounts of clouds: permissions, quotas, images."""
+    looked: list[Json] = (diagnosis or {}).get("accounts") or []
+    for each in looked:
+        name = str(each["account"])
+        if each.get("problem"):
+            yield Finding(BAD, name, str(each["problem"]), each.get("hint"))
+        checks: list[Json] = each["checks"]
+        for check in checks:
+            state = GOOD if check["ok"] else BAD
+            yield Finding(state, name, f"{check['subject']}: {check['text']}", check.get("advice") or None)
 
 
 def archive(diagnosis: Json | None) -> Iterator[Finding]:

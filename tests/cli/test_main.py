@@ -232,7 +232,9 @@ def healthy(server):
     row = {"account": "local:1", "simulated": False, "detail": "this host", "alarm": None, "hint": None, "reason": None}
     server.on("GET", "/v1/platforms", {"platforms": [{"platform": "local", "usable": True, **row}]})
     kept = {"place": "/data/archive", "status": "ok", "hint": None}
-    server.on("GET", "/v1/doctor", {"orphans": [], "engine": {"archive": kept}})
+    allowed = {"subject": "permissions", "ok": True, "text": "all that are needed", "advice": ""}
+    account = {"account": "ec2:prod", "checks": [allowed], "problem": None, "hint": None}
+    server.on("GET", "/v1/doctor", {"orphans": [], "engine": {"archive": kept}, "accounts": [account]})
 
 
 def test_doctor_finds_nothing_wrong(nebu, server, monkeypatch):
@@ -241,7 +243,8 @@ def test_doctor_finds_nothing_wrong(nebu, server, monkeypatch):
     ended = nebu("doctor")
     assert ended.code == 0, ended.out
     said = " ".join(ended.out.split())  # how wide the columns are is not what this is about
-    for fine in ("ok token: admin of local", "ok local: this host", "ok archive: /data/archive"):
+    allowed = "ok ec2:prod: permissions: all that are needed"
+    for fine in ("ok token: admin of local", "ok local: this host", "ok archive: /data/archive", allowed):
         assert fine in said
 
 
@@ -262,7 +265,12 @@ def test_doctor_says_what_is_broken_and_what_to_do(nebu, server, double, own_hom
     server.on("GET", "/v1/platforms", {"platforms": [{"platform": "docker", "usable": False, **row}]})
     lost = {"place": "s3://logs", "status": "there is no bucket 'logs'", "hint": "make it"}
     orphan = {"account": "docker:1", "orphan": "c0ffee", "foreign": True}
-    server.on("GET", "/v1/doctor", {"orphans": [orphan], "engine": {"archive": lost}})
+    missing = {"subject": "permissions", "ok": False, "text": "no ec2:RunInstances", "advice": "allow it"}
+    accounts = [
+        {"account": "ec2:prod", "checks": [missing], "problem": None, "hint": None},
+        {"account": "gce:lab", "checks": [], "problem": "the key is revoked", "hint": "make another"},
+    ]
+    server.on("GET", "/v1/doctor", {"orphans": [orphan], "engine": {"archive": lost}, "accounts": accounts})
     ended = nebu("doctor")
     assert ended.code == 1
     for said in (
@@ -271,6 +279,10 @@ def test_doctor_says_what_is_broken_and_what_to_do(nebu, server, double, own_hom
         "BAD redis: does not answer: refused",
         "BAD platforms: none can be used",
         "-> start it",
+        "BAD ec2:prod: permissions: no ec2:RunInstances",
+        "-> allow it",
+        "BAD gce:lab: the key is revoked",
+        "-> make another",
         "BAD archive: there is no bucket 'logs'",
         "-> make it",
         "c0ffee on docker:1",

@@ -66,6 +66,16 @@ def test_a_command_runs_there_and_is_spoken_to(server: Server, image: str):
     assert "gpu-box" in server.nebu("get", "containers", "-o", "wide").stdout
 
 
+def test_how_busy_it_is_is_shown(server: Server):
+    shown = until(lambda: row(server)["load"], "it says how busy it is")  # left out when it is not said within a second
+    assert shown["processors"] == os.cpu_count()
+    assert shown["average"] >= 0
+    assert shown["containers"] >= 1
+    assert (shown["accelerators"], shown["accelerators_held"]) == (0, 0)
+    table = server.nebu("get", "platforms").stdout
+    assert f"of {os.cpu_count()} CPUs, " in next(line for line in table.splitlines() if ACCOUNT in line)
+
+
 def test_a_machine_that_is_away_is_not_usable_and_its_container_is_not_dead(server: Server, box: Sshd, image: str):
     made = server.nebu(
         "create", "container", "--name", "far", "--platform", ACCOUNT, "--image", image, "--cmd", "sleep 600"
@@ -99,9 +109,8 @@ def test_a_worker_that_is_killed_dials_again(server: Server, image: str):
     ("platforms", "words"),
     [
         ({"ssh:box": {"ssh": "me@box"}}, "'ssh:box' is no account: write docker:NAME, ec2:NAME"),
-        ({"ec2:prod": {"ssh": "me@box"}}, "ssh"),
         ({"docker:box": {"ssh": "me@"}}, "'me@' is not [user@]host[:port]"),
-        ({"docker:box": {"shh": "me@box"}}, "shh"),
+        ({"docker:box": {"shh": "me@box"}}, "docker:box: there is no field 'shh'; did you mean 'ssh'?"),
     ],
 )
 def test_a_wrong_machine_is_wrong_usage(tmp_path: Path, platforms: dict[str, Any], words: str):

@@ -176,7 +176,7 @@ def test_a_temporal_of_another_install_is_refused(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"), [(["--simulate", "azure"], "'azure' cannot be simulated"), (["--port", "0"], "cannot keep data")]
+    ("words", "said"), [(["--simulate", "azure"], "'azure' is no cloud"), (["--port", "0"], "cannot keep data")]
 )
 def test_settings_that_cannot_be_are_explained(server: Server, words: list[str], said: str) -> None:
     (server.folder / "server").write_text("a file where the folder should be")

@@ -148,7 +148,7 @@ class TestLine(OverSsh):
         await line.ready()
         monkeypatch.setattr(line, "ready", nothing)  # it breaks after it was looked at
         server.stop()
-        with pytest.raises(Unavailable, match="could not be asked for its GPUs"):
+        with pytest.raises(Unavailable, match="could not be asked for its nvidia-smi"):
             await line.driver("-L")
         server.start()
         await line.close()
