@@ -16,10 +16,12 @@ from nebulous import ids, temporal
 from nebulous.errors import NebulousError
 from nebulous.models.platforms import PlatformReport
 from nebulous.settings import CLOUDS, Settings
+from nebulous.tasks import end
 
 log = logging.getLogger(__name__)
 
 PROBE_EVERY_S = 5.0
+PATIENCE_S = 3.0  # a server must not wait for a cloud or a machine that does not answer
 LOOK_AGAIN_S = 30.0  # for what somebody may have ended by hand; a look costs no Temporal action
 
 
@@ -147,17 +149,22 @@ class Hosted:
         self._settings = settings
         self._known: tuple[str | None, bool] | None = None
         self._looked_at = 0.0
+        self._asking: asyncio.Task[str] | None = None
 
     async def run(self) -> None:
         """Probe for ever; report what changed."""
-        while True:
-            try:
-                await self._look()
-                await self.report()
-            except (RPCError, NebulousError, OSError, RuntimeError) as error:
-                log.warning("cannot report %s: %s", self._platform.account, error)
-                self._known = None
-            await asyncio.sleep(PROBE_EVERY_S)
+        try:
+            while True:
+                try:
+                    await self._look()
+                    await self.report()
+                except (RPCError, NebulousError, OSError, RuntimeError) as error:
+                    log.warning("cannot report %s: %s", self._platform.account, error)
+                    self._known = None
+                await asyncio.sleep(PROBE_EVERY_S)
+        finally:
+            if self._asking:
+                await end(self._asking)
 
     async def _look(self) -> None:
         """Report again when somebody has terminated the entity or the sweep."""
@@ -221,8 +228,13 @@ class Hosted:
         platform = self._platform
         if platform.simulated and platform.type in CLOUDS and platform.type not in self._settings.simulated:
             return f"no longer simulated: `nebu serve --simulate {platform.type}`", None, False
+        self._asking = self._asking or asyncio.create_task(platform.identity())
+        answered, _ = await asyncio.wait({self._asking}, timeout=PATIENCE_S)
+        if not answered:  # nobody else waits for it: it goes on, and is looked at again
+            return f"{platform.account} has not answered yet", None, True
+        asked, self._asking = self._asking, None
         try:
-            await platform.identity()
+            asked.result()
         except NebulousError as error:
             return *_why(error), True
         return None, None, True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,18 @@ def test_a_worker_that_is_killed_dials_again(server: Server, image: str):
     os.kill(server.marks()["worker"]["pid"], signal.SIGKILL)
     until(lambda: server.nebu("exec", "kept", "--", "echo", "again").stdout == "again\n", "a new worker serves it")
     assert server.status("kept")["status"] == "running"
+
+
+def test_a_machine_that_says_nothing_does_not_hold_up_the_server(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        machine = {"ssh": f"me@127.0.0.1:{silent.getsockname()[1]}"}
+        server = Server(tmp_path, {"NEBU_PLATFORMS": json.dumps({ACCOUNT: machine}), "NEBU_DOCKER_ENABLED": "false"})
+        try:
+            server.up()
+            assert row(server)["reason"] == f"{ACCOUNT} has not answered yet"
+            until(lambda: "cannot be reached: no answer in time" in row(server)["reason"], "it is given up on")
+        finally:
+            server.close()
 
 
 @pytest.mark.parametrize(
