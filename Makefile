@@ -44,7 +44,7 @@ check: $(VENV)/installed
 	$(BIN)/pyright
 	$(BIN)/python .ci/papers.py
 	$(BIN)/python .ci/audit.py
-	@if command -v shellcheck >/dev/null; then shellcheck remote_install.sh .ci/run .ci/*.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck remote_install.sh .ci/run .ci/*.sh activities/runtimes/machine/*.sh; \
 	else echo "shellcheck is not installed: shell files are unchecked"; fi
 
 bench: $(VENV)/installed

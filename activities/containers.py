@@ -7,9 +7,10 @@ import time
 
 from temporalio import activity
 
+from activities.blocks import Blocks
 from activities.failures import translated
 from activities.heartbeat import beating
-from activities.platforms.base import Ask, Platform
+from activities.platforms.base import SEND_BY, Ask, Platform, in_time
 from activities.secrets import SecretReader
 from nebulous.archive import Archive
 from nebulous.errors import (
@@ -19,16 +20,15 @@ from nebulous.errors import (
     OutOfCapacity,
     QuotaExceeded,
     Rejected,
-    Unavailable,
 )
 from nebulous.models.base import Record
 from nebulous.models.containers import Launch
 from nebulous.models.platforms import Instance, Offer, Rental
 from nebulous.models.resources import Metadata
 
-#: Room between the last check of the deadline and the moment the request leaves.
-SEND_MARGIN_S = 1.0
 GONE_POLL_S = 0.5
+OFFERS_TRIED_AT_MOST = 25
+BLOCKED_SHOWN = 5  # of the offers that are left alone for now, to say why
 
 
 class OffersRequest(Record):
@@ -76,27 +76,50 @@ class ArchiveRequest(Record):
     attempt: int
 
 
-async def offers_of(platform: Platform, request: OffersRequest) -> list[Offer]:
-    """What the account rents out for the request, best first, each with the account as the cloud names it now."""
+async def offers_of(platform: Platform, request: OffersRequest, blocks: Blocks) -> list[Offer]:
+    """What the account rents out for the request, best first, each with the account as the cloud names it now.
+
+    Those that it refused lately, to whatever container, are marked so.
+    """
     identity, offers = await asyncio.gather(platform.identity(), platform.offers(Ask(**request.model_dump())))
-    return [offer.model_copy(update={"identity": identity}) for offer in offers]
+    return await blocks.mark([offer.model_copy(update={"identity": identity}) for offer in offers])
+
+
+def shortlist(offers: list[Offer], most: int = OFFERS_TRIED_AT_MOST) -> list[Offer]:
+    """Those that a workflow may get to try, in the same order, then a few of the blocked ones, which it only shows.
+
+    Every accelerator asked for has its share: many zones of one leave room for the next.
+    """
+    usable = [offer for offer in offers if not offer.blocked]
+    ranks: dict[int, list[Offer]] = {}
+    for offer in usable:
+        ranks.setdefault(offer.rank, []).append(offer)
+    share = most // max(1, len(ranks))
+    shared = [offer for ranked in ranks.values() for offer in ranked[:share]]
+    rest = [offer for ranked in ranks.values() for offer in ranked[share:]]
+    kept = {id(offer) for offer in shared + rest[: most - len(shared)]}
+    blocked = [offer for offer in offers if offer.blocked]
+    return [offer for offer in usable if id(offer) in kept] + blocked[:BLOCKED_SHOWN]
 
 
 class ContainerActivities:
     """One platform account's hands."""
 
-    def __init__(self, platform: Platform, secrets: SecretReader, archive: Archive, install: str) -> None:
+    def __init__(
+        self, platform: Platform, secrets: SecretReader, archive: Archive, install: str, blocks: Blocks | None = None
+    ) -> None:
         self._platform = platform
+        self._blocks = blocks or Blocks(platform.account)
         self._install = install  # the tag's truth: a program that starts a workflow need not know it
         self._secrets = secrets
         self._archive = archive
 
     @activity.defn(name="list_offers")
     async def list_offers(self, request: OffersRequest) -> list[Offer]:
-        """List what this account rents out for the request, best first."""
+        """List what this account rents out for the request, best first; behind it some of what it refused lately."""
         with translated():
             async with beating():
-                return await offers_of(self._platform, request)
+                return shortlist(await offers_of(self._platform, request, self._blocks))
 
     @activity.defn(name="prepare")
     async def prepare(self, request: LaunchRequest) -> str:
@@ -113,24 +136,36 @@ class ContainerActivities:
             async with beating():
                 launch = request.launch.model_copy(update={"install": self._install})
                 command = await self._secrets.command(launch)
-                if time.time() + SEND_MARGIN_S > request.deadline:
-                    raise Unavailable("too late to send: the answer would come after the workflow gave up on it")
+                SEND_BY.set(request.deadline)
+                in_time()  # platforms ask again, directly before they send
+                if activity.info().attempt == 1:  # else the first one may have been granted
+                    await self._refuse_what_is_known(request.offer)
                 try:
                     return await self._platform.create(launch, request.offer, command)
-                except (OutOfCapacity, QuotaExceeded, AuthFailed, Rejected):
+                except (OutOfCapacity, QuotaExceeded, AuthFailed, Rejected) as refusal:
+                    await self._blocks.learn(request.offer, refusal)
                     # A refusal of a repeated request says nothing about the first one, which may have been granted.
                     earlier = await self._platform.find(launch.key) if activity.info().attempt > 1 else []
                     if earlier:
                         return earlier
                     raise
 
+    async def _refuse_what_is_known(self, offer: Offer) -> None:
+        """Spare the cloud a request that it has refused others since this offer was listed."""
+        (known,) = await self._blocks.mark([offer])
+        if known.blocked:
+            raise OutOfCapacity(f"not asked for: it was refused lately ({known.blocked}), until {known.blocked_until}")
+
     @activity.defn(name="start")
     async def start(self, request: RunRequest) -> Instance:
-        """Start the command once the instance is ready; idempotent on the run that the caller knows."""
+        """Start the command once the instance is ready; idempotent on the run that the caller knows.
+
+        `describe` shows what it waits for.
+        """
         with translated():
-            async with beating():
+            async with beating() as progress:
                 command = await self._secrets.command(request.launch)
-                return await self._platform.start(request.instance, request.launch, command)
+                return await self._platform.start(request.instance, request.launch, command, progress)
 
     @activity.defn(name="stop")
     async def stop(self, request: RunRequest) -> Instance:

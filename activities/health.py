@@ -1,5 +1,7 @@
 """Health checks: asks the commands of one platform account whether they are ready, and signals what changes.
 
+It also has those watched that are to be stopped once they are idle (`idle.py`).
+
 It runs beside the sweep and lives on what the sweep reads anyway: each listing names the running commands, and the
 row of a container says whether and how it is checked, and what its workflow was told last. So nothing here matters
 after a crash: the next prober begins where the row is. A check costs nothing in Temporal; only a change is signalled.
@@ -10,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +22,8 @@ from pydantic import ValidationError
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from activities.platforms.base import Command, Platform, Probes, Verdict
+from activities.idle import Attached, watch
+from activities.platforms.base import Measures, Platform, Probes, Verdict
 from activities.secrets import SecretReader
 from nebulous import temporal
 from nebulous.errors import NebulousError
@@ -28,6 +31,7 @@ from nebulous.models.container_fields import HealthCheck
 from nebulous.models.containers import FINAL, ContainerSpec, Launch, Status
 from nebulous.models.platforms import Instance, InstanceState, Observation
 from nebulous.models.resources import Row
+from nebulous.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +85,16 @@ class _Task:
 class Prober:
     """Looks after all running commands of one account that have a health check."""
 
-    def __init__(self, client: Client, platform: Platform, install: str, secrets: SecretReader) -> None:
+    def __init__(
+        self,
+        client: Client,
+        platform: Platform,
+        install: str,
+        secrets: SecretReader,
+        attached: Attached | None = None,
+    ) -> None:
         self._client = client
+        self._attached = attached or _nobody
         self._platform = platform
         self._install = install
         self._secrets = secrets
@@ -91,7 +103,7 @@ class Prober:
 
     def see(self, instances: Iterable[Instance], rows: Mapping[str, Row]) -> None:
         """Begin to look after what runs, and let go of what does not; `rows` are those that were read anyway."""
-        if not isinstance(self._platform, Probes):
+        if not isinstance(self._platform, (Probes, Measures)):
             return
         running = {(each.key, each.run): each for each in instances if each.state == InstanceState.RUNNING}
         for watched in [watched for watched in self._tasks if watched not in running]:
@@ -106,7 +118,7 @@ class Prober:
 
     def _begin(self, watched: Watched, instance: Instance, row: Row | None) -> _Task:
         """Look after a run; without a check there is nothing to do, and a row at hand tells so at no cost."""
-        if row and not row.spec.get("health_check"):
+        if row and not _watched(row):
             return _Task(spec=_spec(row))
         return _Task(asyncio.create_task(self._look_after(watched, instance), name=f"health of {instance.key}"))
 
@@ -126,11 +138,11 @@ class Prober:
                     return
                 if task := self._tasks.get(watched):
                     task.spec = _spec(row)
-                check = ContainerSpec.model_validate(row.spec).probed
-                if check is None:
+                spec = ContainerSpec.model_validate(row.spec)
+                loops = [*self._checks(instance, spec, row), *self._idleness(instance, spec)]
+                if not loops:
                     return
-                command = await self._secrets.command(_launch(instance, row, self._install))
-                await self._ask_for_ever(instance, check, command, row)
+                await _together(loops)
             except (NebulousError, RPCError) as error:
                 log.info("health of %s: %s", instance.key, error)
                 await asyncio.sleep(TROUBLE_PAUSE_S)
@@ -153,14 +165,25 @@ class Prober:
             status = row.status.get("status") if row else None
             if row is None or status in FINAL or instance.key not in row.rentals:
                 return None
-            if status == Status.RUNNING or not row.spec.get("health_check"):
+            if status == Status.RUNNING or not _watched(row):
                 return row
             await asyncio.sleep(pause)
             pause = min(pause * 2, SLOWEST_LOOK_S)
 
-    async def _ask_for_ever(self, instance: Instance, check: HealthCheck, command: Command, row: Row) -> None:
-        platform = self._platform
-        assert isinstance(platform, Probes)
+    def _checks(self, instance: Instance, spec: ContainerSpec, row: Row) -> Iterable[Awaitable[None]]:
+        if spec.probed and isinstance(self._platform, Probes):
+            yield self._ask_for_ever(self._platform, instance, spec.probed, row)
+
+    def _idleness(self, instance: Instance, spec: ContainerSpec) -> Iterable[Awaitable[None]]:
+        if spec.idle_span and isinstance(self._platform, Measures):
+
+            async def tell(why: str) -> None:
+                await self._signal(instance, "idle", why)
+
+            yield watch(self._platform, instance, spec.idle_span, self._attached, tell)
+
+    async def _ask_for_ever(self, platform: Probes, instance: Instance, check: HealthCheck, row: Row) -> None:
+        command = await self._secrets.command(_launch(instance, row, self._install))
         tally, started = Tally(check, _told(row)), _started(row)
         while True:
             begun = time.monotonic()
@@ -169,28 +192,46 @@ class Prober:
                     verdict = await platform.probe(instance, check, command)
                 news = tally.add(verdict, time.time() - started)
                 if news:
-                    await self._signal(instance, news, verdict, tally.failures)
+                    words = "" if verdict.ok else f"{verdict.message} ({tally.failures} in a row)"
+                    await self._signal(instance, news, words if verdict.reached else f"Unreachable: {verdict.message}")
                     tally.told = news
             await asyncio.sleep(max(0.0, check.interval_s - (time.monotonic() - begun)))
 
-    async def _signal(self, instance: Instance, word: str, verdict: Verdict, failures: int) -> None:
-        words = "" if word == "healthy" else f"{verdict.message} ({failures} in a row)"
+    async def _signal(self, instance: Instance, word: str, message: str) -> None:
         seen = Observation.model_validate(
             {
                 "key": instance.key,
                 "instance_id": instance.id,
                 "state": word,
                 "run": instance.run,
-                "message": words if verdict.reached else f"Unreachable: {verdict.message}",
+                "message": message,
             }
         )
         handle = self._client.get_workflow_handle(instance.workflow)
         await handle.signal("observe", seen.model_dump(mode="json"), rpc_timeout=temporal.RPC_TIMEOUT)
 
 
+async def _together(loops: Iterable[Awaitable[None]]) -> None:
+    """Run them until one fails; none goes on without the others."""
+    tasks = [asyncio.ensure_future(loop) for loop in loops]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        await end(*tasks)
+
+
 def _spec(row: Row) -> object:
-    """All of a spec that a check depends on."""
-    return [row.spec.get("health_check"), row.spec.get("ports")]
+    """All of a spec that a watch depends on."""
+    return [row.spec.get("health_check"), row.spec.get("ports"), row.spec.get("idle_timeout")]
+
+
+def _watched(row: Row) -> bool:
+    return bool(row.spec.get("health_check") or row.spec.get("idle_timeout"))
+
+
+async def _nobody(_key: str) -> bool:
+    """Without Redis there are no sessions."""
+    return False
 
 
 def _told(row: Row) -> str | None:

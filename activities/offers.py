@@ -11,14 +11,13 @@ from temporalio.client import Client
 from activities.failures import translated
 from nebulous import temporal
 from nebulous.errors import Rejected
-from nebulous.ids import PLATFORMS, platform_type
+from nebulous.ids import OWN_MACHINES, PLATFORMS, platform_type
 from nebulous.models.base import Record, nearest
 from nebulous.models.platforms import PlatformReport
 
 #: Used only when named: they rent nothing real, or run beside the control plane.
 ONLY_WHEN_NAMED = frozenset({"sim"})
 REPORTS_KEPT_S = 0.5  # visibility itself is as old at times
-OWN_MACHINES = ("docker", "local")
 
 
 class PlacementRequest(Record):

@@ -20,6 +20,7 @@ from temporalio.service import RPCError
 from activities.failures import translated
 from activities.health import Prober
 from activities.heartbeat import beating
+from activities.idle import Attached
 from activities.orphans import Orphans
 from activities.platforms.base import Platform, Watches
 from activities.secrets import SecretReader
@@ -56,9 +57,16 @@ class SweepActivities:
     """The observer of one platform account; runs on that account's queue."""
 
     def __init__(
-        self, client: Client, platform: Platform, install: str, pace: SweepPace, secrets: SecretReader
+        self,
+        client: Client,
+        platform: Platform,
+        install: str,
+        pace: SweepPace,
+        secrets: SecretReader,
+        attached: Attached | None = None,
     ) -> None:
         self._client = client
+        self._attached = attached
         self._platform = platform
         self._install = install
         self._pace = pace
@@ -68,7 +76,7 @@ class SweepActivities:
     async def sweep(self, request: SweepRequest) -> None:
         """Watch until cancelled; heartbeats say when it last compared everything."""
         async with beating() as say:
-            prober = Prober(self._client, self._platform, self._install, self._secrets)
+            prober = Prober(self._client, self._platform, self._install, self._secrets, self._attached)
             watching = Sweep(self._client, self._platform, self._install, self._pace, prober)
             sweep = asyncio.create_task(watching.run(say))
             leaving = asyncio.create_task(activity.wait_for_worker_shutdown())

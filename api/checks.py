@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from activities.platforms import shelf
+from activities.platforms.base import Ask
 from api.platforms import CONFIGURE, KNOWN
 from api.store import Store
 from nebulous import catalog, ids
@@ -17,7 +19,8 @@ from nebulous.errors import Conflict
 from nebulous.ids import Address
 from nebulous.models.base import InvalidDocument, Problem, nearest
 from nebulous.models.containers import ContainerSpec
-from nebulous.models.platforms import PlatformReport
+from nebulous.models.platforms import Feature, PlatformReport
+from nebulous.settings import CLOUDS
 
 LOOKUPS_AT_ONCE = 16
 SEPARATORS_CHECKED = 4  # 80 other spellings
@@ -35,6 +38,9 @@ NOT_YET: dict[str, Callable[[Any], bool]] = {
     "priority": _given,
     "meters": _given,
 }
+
+#: Platforms that tell of an accelerator only while something computes on it: nothing seen is not the same as idle.
+UNMEASURED = frozenset({"local"})
 
 #: Fields that a platform can do nothing with, beyond the table above.
 NOT_THERE: dict[str, tuple[str, ...]] = {
@@ -61,10 +67,45 @@ def check_platform(spec: ContainerSpec, reports: Sequence[PlatformReport]) -> No
         advice = f"did you mean {guess!r}?" if guess else f"choose one of {', '.join(KNOWN)}"
         raise InvalidDocument([Problem(("platform",), f"unknown platform {name!r}; {advice}")])
     simulated = any(report.simulated for report in meant)
-    catalog.check_on(None if simulated or name is None else kind, spec.accelerators or [])
+    if kind in CLOUDS and not simulated:
+        _check_shelf(kind, spec)
+    else:
+        catalog.check_on(None, spec.accelerators or [])
     if name is not None and not meant:
         problem = Problem(("platform",), f"{name!r} is not configured on this server")
         raise InvalidDocument([problem], CONFIGURE[kind])
+    if spec.idle_timeout:
+        _check_idle(spec, kind, meant)
+
+
+def _check_idle(spec: ContainerSpec, kind: str, meant: Sequence[PlatformReport]) -> None:
+    """Refuse to end by idleness what nobody can see idle.
+
+    Raises:
+        Rejected: It has no accelerators, or the platform does not measure them.
+    """
+    if not spec.accelerators:
+        problem = "only the use of accelerators is measured, and it asks for none"
+        raise InvalidDocument([Problem(("idle_timeout",), problem)], "leave it out; `timeout` ends it in any case")
+    if kind in UNMEASURED or (meant and not any(Feature.STATS in report.features for report in meant)):
+        problem = f"{kind} does not measure how busy accelerators are"
+        raise InvalidDocument([Problem(("idle_timeout",), problem)], "leave it out; `timeout` ends it in any case")
+
+
+def _check_shelf(cloud: str, spec: ContainerSpec) -> None:
+    """Refuse what no shape of a cloud can be; regions are left to the cloud itself, which may have new ones.
+
+    Raises:
+        Rejected: No such accelerator in that number, not in that market, or not of that size.
+    """
+    size = spec.resources
+    ask = Ask(
+        accelerators=spec.accelerators or [],
+        spot=bool(spec.spot),
+        min_cpu=size and size.min_cpu,
+        min_memory=size and size.min_memory,
+    )
+    shelf.wanted(cloud, ask, [])
 
 
 def check_fields(spec: ContainerSpec, reports: Sequence[PlatformReport]) -> None:

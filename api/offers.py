@@ -26,7 +26,10 @@ from nebulous.models.containers import ContainerSpec
 from nebulous.models.platforms import Offer, PlatformReport
 from nebulous.models.resources import Labels
 from nebulous.sessions import SessionRequest
-from workflows.placement import Found, nothing, ranked, wanted
+from workflows.placement import Found, nothing, ranked, told, wanted
+
+#: Of an offer, what only the worker needs; blocked ones are shown as out.
+HIDDEN = {"identity", "features", "settle_s", "image_digest", "blocked", "blocked_until"}
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ def router() -> APIRouter:
         spot: Annotated[bool, Query(description="Machines that the cloud may take back.")] = False,
         regions: Annotated[list[str] | None, Query(description="Only in these; repeatable.")] = None,
         max_price: Annotated[float | None, Query(gt=0, description="USD per hour.")] = None,
+        min_cpu: Annotated[float | None, Query(gt=0, description="Processors.")] = None,
+        min_memory: Annotated[float | None, Query(gt=0, description="GiB.")] = None,
     ) -> dict[str, Any]:
         """What could be rented now, ranked as it would be tried, and why other platforms are out."""
         asked = {
@@ -83,6 +88,7 @@ def router() -> APIRouter:
             "spot": spot,
             "regions": _words(regions),
             "max_usd_per_hour": max_price,
+            "resources": {"min_cpu": min_cpu, "min_memory": min_memory} if min_cpu or min_memory else None,
         }
         spec = check(ContainerSpec, asked)
         checks.check_platform(spec, await uses.reports.all())
@@ -107,12 +113,15 @@ async def foresee(uses: Services, spec: ContainerSpec, labels: Labels | None = N
         answers = await asyncio.gather(*(_ask(uses, report, request.model_dump()) for report in tier))
         refused = [(report, each) for report, each in zip(tier, answers, strict=True) if isinstance(each, Failure)]
         out += [Out(report.platform, each.message, each.hint or None, report.account) for report, each in refused]
-        offers = [offer for each in answers if not isinstance(each, Failure) for offer in each]
-        if offers:
+        offers = ranked([offer for each in answers if not isinstance(each, Failure) for offer in each])
+        usable, blocked = [each for each in offers if not each.blocked], [each for each in offers if each.blocked]
+        out += [_blocked(offer) for offer in blocked]
+        if usable:
             later = [report for rest in tiers for report in rest]
             out += [_later(report, tier) for report in later]
-            return Foreseen(Found(offers=ranked(offers), why=placement.why), out)
+            return Foreseen(Found(offers=usable, why=placement.why), out)
         problems += [failure for _, failure in refused]
+        problems += [Failure("OutOfCapacity", told(blocked))] if blocked else []
     return Foreseen(nothing(placement, problems, spec.max_usd_per_hour), out)
 
 
@@ -150,8 +159,13 @@ def _later(report: PlatformReport, before: list[PlatformReport]) -> Out:
     return Out(report.platform, f"comes after {first}, which has offers", f"name it: platform {report.platform}")
 
 
+def _blocked(offer: Offer) -> Out:
+    hint = f"refused lately, so left alone until {offer.blocked_until}"
+    return Out(offer.platform, f"{offer.place}: {offer.blocked}", hint, offer.account)
+
+
 def _shown(offer: Offer) -> dict[str, Any]:
-    about = offer.model_dump(mode="json", exclude={"identity", "features", "settle_s", "image_digest"})
+    about = offer.model_dump(mode="json", exclude=HIDDEN)
     count, name = offer.accelerator_count, offer.accelerator
     return {
         **about,

@@ -13,24 +13,26 @@ from bench.report import Figure, seconds
 ROUNDS = 7
 LISTED = 100
 NEBU = str(Path(sys.executable).with_name("nebu"))
+OFFERS = "nebu get offers (simulated ec2)"
 BASELINE = "python -c 'import typer, httpx'"
 
 
 def measure(_quick: bool) -> list[Figure]:
     """`nebu --help`, `--version`, `get` of nothing much, against the interpreter with what every command imports."""
-    with install(NEBU_SIM__BOOT_S="0") as here:
+    with install(NEBU_SIM__BOOT_S="0", NEBU_SIMULATE="ec2") as here:
         _fill(here)
         commands = {
             BASELINE: [sys.executable, "-c", "import typer, httpx"],
             "nebu --help": [NEBU, "--help"],
             "nebu create container --help": [NEBU, "create", "container", "--help"],
             f"nebu get containers ({LISTED})": [NEBU, "get", "containers"],
+            OFFERS: [NEBU, "get", "offers", "--platform", "ec2", "--accelerators", "1:A10G"],
         }
         best = dict.fromkeys(commands, float("inf"))
         for _ in range(ROUNDS):
             for name, command in commands.items():
                 best[name] = min(best[name], seconds(lambda words=command: _run(here, words)))
-    targets = {"nebu --help": 150, f"nebu get containers ({LISTED})": 350}
+    targets = {"nebu --help": 150, f"nebu get containers ({LISTED})": 350, OFFERS: 500}
     baseline = best.pop(BASELINE) * 1000
     return [
         Figure(name, took * 1000, "ms", targets.get(name), baseline=baseline, against=BASELINE)

@@ -28,15 +28,15 @@ def measure(quick: bool) -> list[Figure]:
     started: list[float] = []
     recorded: list[float] = []
     with (
-        _engine() as host,
-        engine_client(host) as engine,
+        engine() as host,
+        engine_client(host) as client,
         imported(host, small_system(), "ENV PATH=/bin") as image,
         install(NEBU_DOCKER_ENABLED="true", NEBU_DOCKER_HOST=host) as here,
     ):
-        _ours(here, engine, image, "warm")
+        _ours(here, client, image, "warm")
         for number in range(QUICK_ROUNDS if quick else ROUNDS):
-            direct.append(_directly(engine, image))
-            begun, ended = _ours(here, engine, image, f"bench-{number}")
+            direct.append(_directly(client, image))
+            begun, ended = _ours(here, client, image, f"bench-{number}")
             started.append(begun)
             recorded.append(ended)
     ours, theirs = median_ms(started), median_ms(direct)
@@ -50,7 +50,7 @@ def measure(quick: bool) -> list[Figure]:
 
 
 @contextmanager
-def _engine() -> Iterator[str]:
+def engine() -> Iterator[str]:
     """The user's own Engine, else one for the time of measuring."""
     if answers(USERS_OWN):
         yield USERS_OWN
@@ -67,7 +67,7 @@ def _directly(engine: httpx.Client, image: str) -> float:
     engine.post(f"{path}/start").raise_for_status()
     engine.post(f"{path}/wait").raise_for_status()
     engine.delete(path, params={"force": 1})
-    return _moments(engine, asked, {"container": [made["Id"]]})["start"] - asked
+    return moments(engine, asked, {"container": [made["Id"]]})["start"] - asked
 
 
 def _ours(here: Install, engine: httpx.Client, image: str, name: str) -> tuple[float, float]:
@@ -77,9 +77,9 @@ def _ours(here: Install, engine: httpx.Client, image: str, name: str) -> tuple[f
     ours = {"label": [f"nebulous-workflow=container/local/default/{name}"]}
     _until_dead(engine, accepted - 1, ours)  # whoever asks for the status all the time slows the start down
     seen, _ = here.until(name, "completed", "failed")
-    moments = _moments(engine, accepted - 1, ours)
+    did = moments(engine, accepted - 1, ours)
     here.api.delete(f"/v1/containers/default/{name}", params={"wait": True})
-    return moments["start"] - accepted, seen - moments["die"]
+    return did["start"] - accepted, seen - did["die"]
 
 
 def _until_dead(engine: httpx.Client, since: float, filters: dict[str, list[str]]) -> None:
@@ -89,7 +89,7 @@ def _until_dead(engine: httpx.Client, since: float, filters: dict[str, list[str]
         next(said.iter_lines())
 
 
-def _moments(engine: httpx.Client, since: float, filters: dict[str, list[str]]) -> dict[str, float]:
+def moments(engine: httpx.Client, since: float, filters: dict[str, list[str]]) -> dict[str, float]:
     """When the Engine did what with a container; its own words, which outlive the container."""
     wanted = {"since": f"{since:.9f}", "until": f"{time.time():.9f}", "filters": json.dumps(filters)}
     lines = engine.get("/events", params=wanted).raise_for_status().text.splitlines()

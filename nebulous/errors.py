@@ -42,6 +42,8 @@ class NebulousError(Exception):
 
     #: True when the same call may succeed later without anybody changing anything.
     transient = False
+    #: False when it says something of this one request only, so that others need not heed it.
+    lasting = True
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -90,7 +92,10 @@ class OutOfCapacity(NebulousError):
 
 
 class QuotaExceeded(NebulousError):
-    """The account may not rent more in `scope` (a region, a family, the account); nothing was rented."""
+    """The account may not rent more in `scope`; nothing was rented.
+
+    A scope is the account, or parts of an offer as `Offer.within` reads them: `us-east-1`, `us-east-1/p/spot`.
+    """
 
     def __init__(self, message: str, hint: str | None = None, scope: str = "") -> None:
         super().__init__(message, hint)

@@ -37,6 +37,7 @@ _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # no 0/o, 1/l/i: ids are read alo
 _ID_LENGTH = 12
 
 PLATFORMS = ("runpod", "ec2", "gce", "docker", "local", "sim")
+OWN_MACHINES = ("docker", "local")  # nobody is paid for them, and they tell themselves what is free
 
 TASK_QUEUE = "nebulous"
 INSTALL_WORKFLOW = "install/nebulous"

@@ -32,7 +32,7 @@ from temporalio.exceptions import FailureError
 from temporalio.service import RPCError, RPCStatusCode
 
 from nebulous import codec
-from nebulous.errors import Rejected
+from nebulous.errors import NotReady, Rejected
 from nebulous.ids import Address
 from nebulous.models.resources import Row
 from nebulous.settings import Settings
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RPC_TIMEOUT = timedelta(seconds=10)
+#: Those whose heartbeats `describe` shows: of what they wait for, and how far it is.
+SHOWN_ACTIVITIES = frozenset({"prepare", "start"})
 KNOWN_WITHIN_S, KNOWN_AGAIN_S = 90.0, 0.1  # a Temporal of several machines tells all of them within a minute
 
 KIND = SearchAttributeKey.for_keyword("NebuKind")
@@ -252,18 +254,25 @@ async def _listed(client: Client, info: WorkflowExecutionInfo) -> Row | None:
 
 
 async def progress(execution: WorkflowExecutionDescription) -> str:
-    """How far an image on its way is, or why it is tried again; "" when none is."""
+    """How far an image, or a machine on its way, is, or why it is tried again; "" when none is."""
     for pending in execution.raw_description.pending_activities:
-        if pending.activity_type.name != "prepare":
+        if pending.activity_type.name not in SHOWN_ACTIVITIES:
             continue
-        if pending.HasField("last_failure"):
-            return f"trying again: {await _said(execution.data_converter, pending.last_failure)}"
+        failure = pending.last_failure if pending.HasField("last_failure") else None
+        if failure and not (_on_its_way(failure) and pending.HasField("heartbeat_details")):
+            again = "" if _on_its_way(failure) else "trying again: "
+            return f"{again}{await _said(execution.data_converter, failure)}"
         if pending.HasField("heartbeat_details"):
             payloads = list(pending.heartbeat_details.payloads)
             said: list[Any] = await execution.data_converter.decode(payloads)
             if said and isinstance(said[0], str) and said[0]:
                 return said[0]
     return ""
+
+
+def _on_its_way(failure: Failure) -> bool:
+    """True when a try ended only because each has an end; what it was waiting for is in its heartbeats."""
+    return failure.application_failure_info.type == NotReady.__name__
 
 
 async def _said(converter: DataConverter, failure: Failure) -> str:

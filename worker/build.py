@@ -11,7 +11,7 @@ import gc
 import os
 import threading
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
@@ -30,6 +30,7 @@ from temporalio.worker import (
 )
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.blocks import Blocks
 from activities.containers import ContainerActivities
 from activities.metered import metered
 from activities.notices import NoticeActivities
@@ -44,6 +45,8 @@ from nebulous.archive import Archive, open_archive
 from nebulous.seal import secret_key
 from nebulous.settings import Settings
 from worker.archiving import tell_of
+from worker.attendance import Attendance
+from worker.board import RedisBoard
 from worker.hosting import Hosted, install_id, keep_installed, platforms_to_host
 from worker.sessions import SessionRelay
 from workflows.containers import ContainerWorkflow
@@ -127,11 +130,19 @@ class Parts:
     redis: Redis | None
     install: str
     strict_sandbox: bool = False
+    _blocks: dict[str, Blocks] = field(default_factory=dict[str, Blocks])
 
     @cached_property
     def archive(self) -> Archive:
         """Where logs are kept, of all platforms."""
         return open_archive(self.settings)
+
+    def blocks(self, platform: Platform) -> Blocks:
+        """What the account refused lately, known to activities and sessions alike."""
+        account = platform.account
+        if account not in self._blocks:
+            self._blocks[account] = Blocks(account, RedisBoard(account, self.redis) if self.redis else None)
+        return self._blocks[account]
 
     def interceptors(self) -> list[Interceptor]:
         """The fault injector, when a test or a drill asks for it."""
@@ -175,9 +186,10 @@ class Parts:
     def platform_worker(self, platform: Platform) -> Worker:
         """The hands of one platform account."""
         secrets = SecretReader(self.client, secret_key(self.settings))
-        containers = ContainerActivities(platform, secrets, self.archive, self.install)
+        containers = ContainerActivities(platform, secrets, self.archive, self.install, self.blocks(platform))
         pace = SweepPace(self.settings.full_sweep_s, self.settings.orphan_grace_s)
-        sweeps = SweepActivities(self.client, platform, self.install, pace, secrets)
+        attached = Attendance(self.redis) if self.redis else None
+        sweeps = SweepActivities(self.client, platform, self.install, pace, secrets, attached)
         activities: list[Any] = [
             containers.list_offers,
             containers.prepare,
@@ -236,7 +248,7 @@ async def running(
             await stack.enter_async_context(background(host.run()))
         if redis is not None:
             for platform in hosted:
-                relay = SessionRelay(redis, ids.platform_queue(platform.account), platform)
+                relay = SessionRelay(redis, ids.platform_queue(platform.account), platform, parts.blocks(platform))
                 await stack.enter_async_context(background(relay.run()))
         yield parts
 

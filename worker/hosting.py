@@ -17,6 +17,7 @@ from nebulous.errors import NebulousError
 from nebulous.models.platforms import PlatformReport
 from nebulous.settings import CLOUDS, Settings
 from nebulous.tasks import end
+from worker.clouds import platforms_of_clouds
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +109,8 @@ async def platforms_to_host(client: Client, settings: Settings, install: str) ->
         from activities.platforms.docker import DockerPlatform
 
         hosted.append(DockerPlatform(host, install, settings.docker_host, settings.docker_subnets, settings.data))
-    return hosted + _attached(settings, install)
+    clouds = platforms_of_clouds(settings, install, await _clouds_before(client))
+    return hosted + _attached(settings, install) + clouds
 
 
 def _attached(settings: Settings, install: str) -> list[Platform]:
@@ -129,6 +131,13 @@ def _attached(settings: Settings, install: str) -> list[Platform]:
         )
         for account, machine in settings.machines.items()
     ]
+
+
+async def _clouds_before(client: Client) -> set[str]:
+    """The accounts of real clouds that were ever served; the settings may not name them any more."""
+    executions = client.list_workflows(temporal.open_query("platform"))
+    known = [execution.id.partition("/")[2] async for execution in executions]
+    return {account for account in known if ids.platform_type(account) in CLOUDS and ":simulated-" not in account}
 
 
 async def _simulated_before(client: Client, host: str) -> set[str]:
@@ -228,6 +237,9 @@ class Hosted:
         platform = self._platform
         if platform.simulated and platform.type in CLOUDS and platform.type not in self._settings.simulated:
             return f"no longer simulated: `nebu serve --simulate {platform.type}`", None, False
+        if not platform.simulated and platform.type in CLOUDS and platform.account not in self._settings.accounts:
+            hint = "what was rented in it is watched, and given back"
+            return f"{platform.account} is not in the settings any more ({hint})", hint, False
         self._asking = self._asking or asyncio.create_task(platform.identity())
         answered, _ = await asyncio.wait({self._asking}, timeout=PATIENCE_S)
         if not answered:  # nobody else waits for it: it goes on, and is looked at again

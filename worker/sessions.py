@@ -17,12 +17,13 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from activities.blocks import Blocks
 from activities.platforms.base import Platform
 from nebulous.errors import Conflict, NebulousError, NotFound, RateLimited, Unavailable
 from nebulous.models.platforms import Instance
 from nebulous.sessions import CHUNK_BYTES, Hello, Relay, SessionRequest, requests_key
 from nebulous.tasks import end
-from worker import session_exec, session_files, session_logs
+from worker import attendance, session_exec, session_files, session_logs
 from worker.answers import ANSWERS
 from worker.session_task import Task
 
@@ -50,8 +51,9 @@ ON_THE_MACHINE = frozenset({"exec", "stat", "read", "write", "stats"})
 class SessionRelay:
     """Serves the sessions of one platform account, many at once, for as long as `run` runs."""
 
-    def __init__(self, redis: Redis, queue: str, platform: Platform) -> None:
+    def __init__(self, redis: Redis, queue: str, platform: Platform, blocks: Blocks | None = None) -> None:
         self._redis = redis
+        self._blocks = blocks or Blocks(platform.account)
         self._requests = requests_key(queue)
         self._platform = platform
         self._running: set[asyncio.Task[None]] = set()
@@ -85,7 +87,7 @@ class SessionRelay:
         """Relay until the output ends or nobody reads; failures go to the reader and never end the worker."""
         relay = Relay(self._redis, request)
         work = asyncio.create_task(self._answer(relay, request))
-        wanted = asyncio.create_task(self._while_wanted(relay))
+        wanted = asyncio.create_task(self._while_wanted(relay, request))
         try:
             await asyncio.wait({work, wanted}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -99,8 +101,9 @@ class SessionRelay:
             elif isinstance(result, Exception):
                 log.error("session %s failed", request.id, exc_info=result)
 
-    async def _while_wanted(self, relay: Relay) -> None:
-        while await relay.wanted():  # noqa: ASYNC110 - the lease is in Redis, there is no event to wait for
+    async def _while_wanted(self, relay: Relay, request: SessionRequest) -> None:
+        while await relay.wanted():
+            await attendance.renew(self._redis, request.kind, request.key)
             await asyncio.sleep(CHECK_S)
 
     async def _answer(self, relay: Relay, request: SessionRequest) -> None:
@@ -132,7 +135,7 @@ class SessionRelay:
     async def _relay_answer(self, relay: Relay, request: SessionRequest) -> None:
         """Greet first, so that a platform may take longer than a worker may to show that it is there."""
         await relay.hello(Hello(0))
-        said = json.dumps(await ANSWERS[request.kind](self._platform, request)).encode()
+        said = json.dumps(await ANSWERS[request.kind](self._platform, request, self._blocks)).encode()
         for at in range(0, len(said), CHUNK_BYTES):
             await relay.send(said[at : at + CHUNK_BYTES])
 

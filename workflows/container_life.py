@@ -139,6 +139,8 @@ class ContainerLife(Resource[ContainerState]):
             state.seen = seen
         elif seen.state in ("healthy", "unhealthy"):
             self._observe_health(seen, instance)
+        elif seen.state == "idle":
+            self._observe_idle(seen, instance)
         elif seen.ip:
             state.status.ip = seen.ip
 
@@ -164,6 +166,12 @@ class ContainerLife(Resource[ContainerState]):
         if reason == "Unhealthy" and state.container.restart != "Never":
             state.unhealthy = message
         self.publish()
+
+    def _observe_idle(self, seen: Observation, instance: Instance) -> None:
+        """Have the current run stopped, unless it may be idle for any time by now."""
+        state = self.state
+        if seen.run == instance.run and state.phase == "running" and not state.seen and state.container.idle_timeout:
+            state.idle = seen.message
 
     def readiness(self) -> str:
         """The reason of the condition `Ready`, which a container with a health check has."""
@@ -191,7 +199,7 @@ class ContainerLife(Resource[ContainerState]):
     def finish(self, ending: Ending) -> str:
         """Write the outcome, once; while deleting, the word stays `stopping` until the proof."""
         state, status = self.state, self.state.status
-        state.ending, state.unhealthy = None, ""
+        state.ending, state.unhealthy, state.idle = None, "", ""
         state.run_by = state.run_since = state.provision_by = state.restart_at = state.next_try_at = None
         state.offers, state.blocked, state.rounds = [], {}, 0
         status.finished_at, status.next_try_at, status.ready = self.now(), None, False
@@ -263,7 +271,7 @@ class ContainerLife(Resource[ContainerState]):
 
     def blocked(self, offer: Offer) -> bool:
         """True while an account, region or type is left alone after a quota or login error."""
-        until = [moment(self.state.blocked.get(scope)) for scope in scopes(offer)]
+        until = [moment(at) for scope, at in self.state.blocked.items() if offer.within(scope)]
         return any(time > workflow.now() for time in until if time)
 
     def next_key(self, offer: Offer) -> str:
@@ -329,8 +337,3 @@ def moved(at: str, by: timedelta) -> str:
 def affordable(offer: Offer, ceiling: float | None) -> bool:
     """True when the offer's price is known to be within the ceiling, or there is none."""
     return ceiling is None or (offer.usd_per_hour is not None and offer.usd_per_hour <= ceiling)
-
-
-def scopes(offer: Offer) -> tuple[str, ...]:
-    """What a quota may be about, as far as an offer shows it."""
-    return offer.account, offer.region, offer.zone, offer.instance_type

@@ -65,6 +65,7 @@ class ContainerState(EntityState):
     seen: Observation | None = None  # the end of the current run, or of its instance
     early: Observation | None = None  # an exit that overtook the answer of `start`
     unhealthy: str = ""  # why the command has to be restarted
+    idle: str = ""  # why the command has to be stopped
     notices: list[Notice] = []  # still to be sent
     noticed: int = 0  # so many were written in this life
 
@@ -82,6 +83,7 @@ class ContainerState(EntityState):
     run_since: str | None = None  # first running of this attempt of the user's; the timeout counts from here
     run_by: str | None = None
     next_try_at: str | None = None
+    not_before: str | None = None  # all that there is was refused lately: nothing can change before
     restart_at: str | None = None
     stopped_until: str | None = None  # a stop for a restart was not answered: an exit before this is its doing
     keep_until: str | None = None

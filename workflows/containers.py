@@ -123,9 +123,11 @@ class ContainerWorkflow(ContainerOutcome):
     def _started(self, instance: Instance) -> str:
         state, status, now = self.state, self.state.status, workflow.now()
         state.instance, status.ip = instance, instance.ip
+        self.pin(instance.image_digest)
         status.public_ports = instance.public_ports or None
         state.provision_by = state.restart_at = state.stopped_until = None
         state.seen, state.restart_asked, state.start_failures, state.unhealthy = None, False, 0, ""
+        state.idle = ""
         if state.early and state.early.run == instance.run:
             state.seen = state.early
         elif instance.exit:
@@ -171,12 +173,15 @@ class ContainerWorkflow(ContainerOutcome):
         if state.restart_asked:
             self.record("RestartRequested", "restart requested")
             return await self._restart_now("RestartRequested", timedelta(0))
+        if state.idle:
+            state.ending = Ending(status=Status.STOPPED, reason="Idle", message=state.idle)
+            return "stopping"
         return await self._restart_unhealthy() if state.unhealthy else "running"
 
     def _disturbed(self) -> bool:
         """True when there is something to do about a running command."""
         state = self.state
-        return bool(state.seen or state.restart_asked or state.unhealthy) or self.leaving()
+        return bool(state.seen or state.restart_asked or state.unhealthy or state.idle) or self.leaving()
 
     def _ended(self, end: Exit) -> str:
         """Decide on the exit: restart, or outcome."""

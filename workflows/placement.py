@@ -8,7 +8,13 @@ from typing import Any
 
 from temporalio import workflow
 
-from activities.containers import ContainerActivities, LaunchRequest, OffersRequest, ReleaseRequest
+from activities.containers import (
+    ContainerActivities,
+    LaunchRequest,
+    OffersRequest,
+    ReleaseRequest,
+    shortlist,
+)
 from activities.failures import Failure
 from activities.offers import OfferActivities, Placement, PlacementRequest
 from activities.pace import Pace
@@ -19,7 +25,7 @@ from nebulous.models.base import Record
 from nebulous.models.containers import ContainerSpec, Launch, Status
 from nebulous.models.platforms import Feature, Offer, PlatformReport, Rental
 from nebulous.models.resources import Labels
-from workflows.container_life import ContainerLife, scopes
+from workflows.container_life import ContainerLife
 from workflows.container_state import Ending
 from workflows.entity import Entity
 from workflows.entity_state import moment, stamp
@@ -27,7 +33,6 @@ from workflows.entity_state import moment, stamp
 CREATE_BUDGET = timedelta(minutes=3)
 PREPARE_BUDGET = timedelta(hours=2)  # a 60 GB image over a slow line
 NOTHING_RENTED = (OutOfCapacity, QuotaExceeded, AuthFailed, Rejected)
-OFFERS_TRIED_AT_MOST = 25
 QUOTA_BLOCK = timedelta(minutes=10)
 PENDING_BACKOFF = (timedelta(seconds=5), timedelta(minutes=5))
 RESTART_BACKOFF = (timedelta(seconds=1), timedelta(minutes=5))
@@ -41,6 +46,8 @@ class Found(Record):
     why: str = ""
     problem: str = ""  # "Type: message" when there is none
     rejected: bool = False  # true: it can never work
+    left_out: str = ""  # which are left alone for now, and why
+    until: str = ""  # when the first of them may be tried again, if they are all that there is; RFC 3339
 
 
 async def find_offers(life: Entity[Any], spec: ContainerSpec, labels: Labels | None, digest: str = "") -> Found:
@@ -51,13 +58,27 @@ async def find_offers(life: Entity[Any], spec: ContainerSpec, labels: Labels | N
     )
     if isinstance(placement, Failure):
         return Found(problem=f"{placement.type}: {placement}", rejected=placement.isa(Rejected))
-    problems = [Failure("Unavailable", reason) for reason in placement.unusable]
+    problems, waiting = [Failure("Unavailable", reason) for reason in placement.unusable], list[Offer]()
     for tier in placement.tiers:
         offers, refused = await _ask(life, tier, wanted(spec, labels, digest))
-        if offers:
-            return Found(offers=offers[:OFFERS_TRIED_AT_MOST], why=placement.why)
-        problems += refused
-    return nothing(placement, problems, spec.max_usd_per_hour)
+        usable, blocked = [each for each in offers if not each.blocked], [each for each in offers if each.blocked]
+        if usable:
+            return Found(offers=shortlist(usable), why=placement.why, left_out=told(blocked))
+        problems += refused + ([Failure("OutOfCapacity", told(blocked))] if blocked else [])
+        waiting += blocked
+    found = nothing(placement, problems, spec.max_usd_per_hour)
+    if waiting and len(problems) == 1:
+        found.until = min(each.blocked_until for each in waiting)
+    return found
+
+
+def told(blocked: list[Offer]) -> str:
+    """What is left alone for now, and why."""
+    if not blocked:
+        return ""
+    first, others = blocked[0], len(blocked) - 1
+    more = f", and {counted(others, 'more offer')}" if others else ""
+    return f"{first.place} was refused lately ({first.blocked}) and is left alone until {first.blocked_until}{more}"
 
 
 def wanted(spec: ContainerSpec, labels: Labels | None, digest: str = "") -> OffersRequest:
@@ -107,10 +128,11 @@ def _preference(offer: Offer) -> tuple[int, bool, float]:
 
 def nothing(placement: Placement, problems: list[Failure], most: float | None) -> Found:
     """Why there is no offer, and whether there can never be one."""
-    asked = any(placement.tiers)
+    asked = sum(map(len, placement.tiers))
     if not asked and not problems:
         return Found(problem="NoCapacity: no platform is configured; see `nebu get platforms`")
-    if problems and all(problem.isa(Rejected) for problem in problems):
+    # Whoever has it, and nothing of it at this moment, gives no offer and does not refuse.
+    if problems and len(problems) >= asked and all(problem.isa(Rejected) for problem in problems):
         return Found(problem="Rejected: " + "; ".join(map(str, problems)), rejected=True)
     words = "; ".join(f"{problem.type}: {problem}" for problem in problems)
     price = "" if most is None else f" for at most ${most:g} an hour at a known price"
@@ -144,6 +166,9 @@ class ContainerPlacement(ContainerLife):
         state.offers, state.why, state.failure = found.offers, found.why, found.problem or state.failure
         if found.offers and not state.rounds:
             self.record("Placing", f"{counted(len(found.offers), 'offer')}, best {found.offers[0].place} ({found.why})")
+        if found.offers and found.left_out:
+            self.record("LeftOut", found.left_out)
+        state.not_before = found.until or None
         return "renting" if found.offers else "pending"
 
     async def renting(self) -> str:
@@ -173,15 +198,15 @@ class ContainerPlacement(ContainerLife):
                 return "renting"
             if isinstance(pulled, Failure):
                 return self._refused(offer, pulled)
-            self._pin(pulled)
+            self.pin(pulled)
             launch = self.launch(offer, launch.key)
             state.provision_by = stamp(workflow.now() + state.container.provision_span)  # pulling is not searching
         elif offer.image_digest:
-            self._pin(offer.image_digest)
+            self.pin(offer.image_digest)
             launch = self.launch(offer, launch.key)
         return await self._rent(offer, launch)
 
-    def _pin(self, digest: str) -> None:
+    def pin(self, digest: str) -> None:
         """Keep what the image's name meant, for recoveries of this life; say when it is not to be had any more."""
         status = self.state.status
         if status.image_digest and digest and status.image_digest != digest:
@@ -237,7 +262,7 @@ class ContainerPlacement(ContainerLife):
         state.failure = f"{failure.type}: {failure}"
         state.offers = [other for other in state.offers if other != offer]
         if failure.isa(QuotaExceeded, AuthFailed):
-            scope = failure.scope if failure.isa(QuotaExceeded) and failure.scope in scopes(offer) else offer.account
+            scope = failure.scope if failure.isa(QuotaExceeded) and offer.within(failure.scope) else offer.account
             state.blocked[scope] = stamp(workflow.now() + QUOTA_BLOCK)
         return "renting"
 
@@ -260,9 +285,10 @@ class ContainerPlacement(ContainerLife):
         if late := self.overdue():
             return late
         if not state.next_try_at:
-            wait = backoff(PENDING_BACKOFF, state.rounds)
+            now = workflow.now()
+            wait = max(backoff(PENDING_BACKOFF, state.rounds), (moment(state.not_before) or now) - now)
             state.rounds += 1
-            state.next_try_at = stamp(min(workflow.now() + wait, moment(state.provision_by) or workflow.now() + wait))
+            state.next_try_at = stamp(min(now + wait, moment(state.provision_by) or now + wait))
             reason, _, why = (state.failure or "NoCapacity").partition(": ")
             self.record("Pending", f"{state.failure or 'no offer left'}; next try in {durations.render(wait)}")
             state.leave_offer()

@@ -7,11 +7,15 @@ against every platform.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from nebulous.errors import Unavailable
 from nebulous.lines import LastLines
 from nebulous.models.container_fields import HealthCheck
 from nebulous.models.containers import Launch
@@ -19,6 +23,26 @@ from nebulous.models.platforms import Feature, Instance, Offer, PathStat, Usage
 
 #: Called with the words that `describe` shows while something long goes on, for example `pulling 42 %`.
 Progress = Callable[[str], None]
+
+
+def unheard(words: str) -> None:
+    """Progress that nobody follows."""
+
+
+#: Unix time after which the create of this task may send nothing any more; set by the activity.
+SEND_BY: ContextVar[float] = ContextVar("send_by", default=math.inf)
+#: Room between the last check of the deadline and the moment the request leaves.
+SEND_MARGIN_S = 1.0
+
+
+def in_time() -> None:
+    """Called directly before the request that rents: a worker that slept in between must not rent any more.
+
+    Raises:
+        Unavailable: It is too late; the workflow gave up on this create.
+    """
+    if time.time() + SEND_MARGIN_S > SEND_BY.get():
+        raise Unavailable("too late to send: the answer would come after the workflow gave up on it")
 
 
 @dataclass(frozen=True)
@@ -105,8 +129,12 @@ class Platform(Protocol):
         """
         ...
 
-    async def start(self, instance: Instance, launch: Launch, command: Command) -> Instance:
+    async def start(
+        self, instance: Instance, launch: Launch, command: Command, progress: Progress = unheard
+    ) -> Instance:
         """Start the command, unless it was started since `instance.run`; return the instance with its new `run`.
+
+        It may wait for what is on its way, up to a minute and a half a try, as long as `progress` says for what.
 
         Compare and set: `instance.run` is the run the caller knows (None before the first). If the platform
         already has a later one, that one is returned and nothing is started twice.

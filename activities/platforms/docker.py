@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-from activities.platforms.base import Ask, Command, Load, Progress, Size, Verdict
+from activities.platforms.base import Ask, Command, Load, Progress, Size, Verdict, unheard
 from activities.runtimes import docker_config, docker_exec, docker_files, docker_gpus, docker_usage, driver, gpu_usage
 from activities.runtimes.docker import DockerRuntime, Login
 from activities.runtimes.docker_engine import Engine, part
@@ -154,7 +154,7 @@ class DockerPlatform:
             OutOfCapacity: The machine is smaller than `resources` asks for.
         """
         image = docker_config.image_of(launch)
-        docker_config.check_size(launch.container, docker_config.Machine.of(await self._runtime.info()))
+        self.check_size(launch, docker_config.Machine.of(await self._runtime.info()))
         login = None
         if command.registry_username is not None:
             login = Login(command.registry_username, command.registry_password or "")
@@ -172,7 +172,9 @@ class DockerPlatform:
             made = await self._adopted(launch) or await self._made(launch, offer, command, network)
         return [made]
 
-    async def start(self, instance: Instance, launch: Launch, command: Command) -> Instance:
+    async def start(
+        self, instance: Instance, launch: Launch, command: Command, progress: Progress = unheard
+    ) -> Instance:
         """Start the command unless it was started since `instance.run`."""
         async with self._starting.setdefault(instance.id, asyncio.Lock()):
             seen = await self._inspect(instance)
@@ -236,7 +238,7 @@ class DockerPlatform:
                 for instance in await self._inspected([container], identity):
                     yield instance
 
-    def logs(self, instance: Instance, follow: bool = False, tail: int | None = None) -> AsyncIterator[bytes]:
+    def logs(self, instance: Instance, follow: bool = False, tail: int | None = None) -> AsyncGenerator[bytes]:
         """Stream both outputs, over all runs of the command, in the order in which the Engine got them."""
         return self._runtime.logs(instance.id, follow, tail)
 
@@ -277,6 +279,14 @@ class DockerPlatform:
         held = str(part(seen["Config"], "Labels").get(TAG_GPUS) or "")
         indexes = {int(index) for index in held.split(",") if index}
         return used.model_copy(update={"accelerators": await gpu_usage.with_indexes(indexes, self._driver)})
+
+    def check_size(self, launch: Launch, machine: docker_config.Machine) -> None:
+        """Let pass what fits.
+
+        Raises:
+            OutOfCapacity: The machine is smaller than `resources` asks for.
+        """
+        docker_config.check_size(launch.container, machine)
 
     async def close(self) -> None:
         """Remove the networks that are empty, as far as the Engine answers, and let go of connections."""
@@ -330,7 +340,7 @@ class DockerPlatform:
         name = docker_config.image_of(launch)
         info, image = await asyncio.gather(self._runtime.info(), self._runtime.known(name, launch.image_digest))
         machine = docker_config.Machine.of(info)
-        docker_config.check_size(launch.container, machine)
+        self.check_size(launch, machine)
         if image is None:
             raise ImageNotFound(f"image {name!r} is not on the Engine any more", "create it again")
         async with self._picked(offer) as gpus:

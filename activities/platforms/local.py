@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from activities.platforms import local_files
-from activities.platforms.base import Ask, Command, Progress, Size, Verdict
+from activities.platforms.base import Ask, Command, Progress, Size, Verdict, unheard
 from activities.platforms.local_folder import CHUNK_BYTES, KEY, Folder, now, seek_tail, store_id, unusable
 from activities.platforms.local_gpus import installed
 from activities.runtimes import gpu_usage, http_probe, process, process_usage
@@ -107,7 +107,9 @@ class LocalPlatform:
         await asyncio.to_thread(folder.make, launch)
         return [await self._see(folder)]
 
-    async def start(self, instance: Instance, launch: Launch, command: Command) -> Instance:
+    async def start(
+        self, instance: Instance, launch: Launch, command: Command, progress: Progress = unheard
+    ) -> Instance:
         """Start the command under its own supervisor, which survives this process."""
         folder = await self._folder_of(instance)
         env = {**launch.own_env, **command.env}

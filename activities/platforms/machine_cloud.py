@@ -92,6 +92,22 @@ class MachineCloud(Protocol):
         """Let this worker's present address reach the machine's SSH port; idempotent, for when a line cannot be had."""
         ...
 
+    async def missing_permissions(self) -> list[str]:
+        """The permissions that the credential lacks, as the cloud calls them; found out without renting.
+
+        Raises:
+            AuthFailed: The credential is refused. Unavailable: no answer.
+        """
+        ...
+
+    async def quotas(self) -> dict[str, float]:
+        """How much may be rented, by `PLACE QUOTA`; empty where the credential may not ask."""
+        ...
+
+    async def images(self) -> str:
+        """Whether the images that machines boot from can be had: "" when they can, else why not."""
+        ...
+
     async def close(self) -> None:
         """Let go of connections."""
         ...

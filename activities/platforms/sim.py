@@ -21,10 +21,11 @@ A container's labels script what happens to it:
     sim.nebulous/delete_takes: 2s       from the request to the proof
     sim.nebulous/healthy_after: 2s      from the start of the command health checks pass; default: at once
     sim.nebulous/unhealthy_after: 10s   from the start of the command they fail
+    sim.nebulous/idle_after: 10s        from the start of the command its accelerators do nothing
 
-`run_for`, `exit_code`, `oom` and the two of health may be comma lists, used run by run over the container's whole
-life, the last one staying: `exit_code: "1,1,0"` fails twice. `preempt_after` and `vanish_after` concern the first
-attempt, or as a comma list the first ones: what is recovered stays.
+`run_for`, `exit_code`, `oom`, `idle_after` and the two of health may be comma lists, used run by run over the
+container's whole life, the last one staying: `exit_code: "1,1,0"` fails twice. `preempt_after` and `vanish_after`
+concern the first attempt, or as a comma list the first ones: what is recovered stays.
 
 Further commands (`nebu exec`) are pretended too: `echo`, `cat`, `true`, `false`, `sleep N` and `exit N` behave,
 everything else says what it would run. There are no files to copy.
@@ -44,7 +45,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from activities.platforms import sim_script, sim_usage
-from activities.platforms.base import Ask, Command, Progress, Size, Verdict
+from activities.platforms.base import Ask, Command, Progress, Size, Verdict, unheard
 from activities.platforms.sim_exec import SimExecution
 from activities.platforms.sim_instances import LONGEST_SHOWN, Rented
 from activities.platforms.sim_offers import FEATURES, Market
@@ -124,7 +125,9 @@ class SimPlatform:
             raise Unavailable("simulated: the answer to this request was lost; it may have taken effect")
         return self._seen(rental.instances)
 
-    async def start(self, instance: Instance, launch: Launch, command: Command) -> Instance:
+    async def start(
+        self, instance: Instance, launch: Launch, command: Command, progress: Progress = unheard
+    ) -> Instance:
         """Pretend to start the command."""
         return self._see(await self._change(self._world.start, self.account, instance.id, instance.run))
 
@@ -255,7 +258,13 @@ def _broken() -> Unavailable:
 
 
 def _failure(name: str, offer: Offer) -> NebulousError:
-    """The error that a script asked for, in the words of a cloud."""
+    """The error that a script asked for, in the words of a cloud; another container's script says other things."""
+    error = _scripted(name, offer)
+    error.lasting = False
+    return error
+
+
+def _scripted(name: str, offer: Offer) -> NebulousError:
     if name == "QuotaExceeded":
         return QuotaExceeded(f"simulated: quota exceeded in {offer.region}", scope=offer.region or offer.account)
     words = {

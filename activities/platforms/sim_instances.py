@@ -25,6 +25,7 @@ class Run(Record):
     stopped: bool = False
     healthy_at: float = 0.0
     unhealthy_at: float | None = None
+    idle_at: float | None = None  # its accelerators do nothing from then on
 
     @classmethod
     def scripted(cls, script: Script, number: int, now: float) -> Run:
@@ -32,7 +33,7 @@ class Run(Record):
         run_for = turn(script.run_for_s, number)
         oom = bool(turn(script.oom, number))
         code = OOM_CODE if oom else turn(script.exit_code, number) or 0
-        unhealthy_after = turn(script.unhealthy_after_s, number)
+        unhealthy_after, idle_after = turn(script.unhealthy_after_s, number), turn(script.idle_after_s, number)
         return cls(
             at=now,
             until=None if run_for is None else now + run_for,
@@ -40,6 +41,7 @@ class Run(Record):
             oom=oom,
             healthy_at=now + (turn(script.healthy_after_s, number) or 0.0),
             unhealthy_at=None if unhealthy_after is None else now + unhealthy_after,
+            idle_at=None if idle_after is None else now + idle_after,
         )
 
     def healthy(self, now: float) -> bool:

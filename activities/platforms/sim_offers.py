@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from activities.platforms.base import Ask
+from activities.platforms.shelf import affordable, wanted
 from nebulous import catalog
 from nebulous.catalog import Shape
 from nebulous.errors import OutOfCapacity, Rejected
@@ -41,12 +42,13 @@ SIM_ACCELERATORS = (
 )  # fmt: skip
 SIM_COUNTS = (1, 2, 4, 8)
 
-#: Machines without accelerators: type and USD an hour.
+#: Clouds of which the catalog tells all that they rent, machines without accelerators too.
+SHELVED = frozenset({"ec2", "gce"})
+
+#: Machines without accelerators, elsewhere: type and USD an hour.
 PLAIN = {
     "sim": {"sim.small": 0.02, "sim.large": 0.16},
     "runpod": {"cpu3c-2-4": 0.06, "cpu5c-8-16": 0.28},
-    "ec2": {"t3.medium": 0.04, "m7i.2xlarge": 0.40},
-    "gce": {"e2-medium": 0.03, "n2-standard-8": 0.39},
 }
 
 
@@ -91,8 +93,12 @@ class Market:
 
         Raises:
             Rejected: Nothing here can ever fit; the hint says what would.
+            OutOfCapacity: All that fits costs more than it may.
         """
-        if ask.accelerators:
+        if self._listed is None and self._platform in SHELVED:
+            fitting = wanted(self._platform, replace(ask, regions=[]), [])
+            ranked = [(each.rank, sold) for each in fitting for sold in _shelve(each.shape)]
+        elif ask.accelerators:
             ranked = [(rank, sold) for rank, entry in enumerate(ask.accelerators) for sold in self._with(entry)]
             if not ranked:
                 self._reject(ask.accelerators)
@@ -102,10 +108,7 @@ class Market:
                 raise Rejected(f"{self._platform} rents nothing without accelerators", "ask for accelerators")
         here = self._for_sale(self._in_regions(ranked, ask), ask)
         found = [self._offer(rank, sold, ask.spot) for rank, sold in here]
-        if ask.max_usd_per_hour is not None:
-            limit = ask.max_usd_per_hour
-            found = [offer for offer in found if offer.usd_per_hour is not None and offer.usd_per_hour <= limit]
-        return _best_of_each(found, len(ask.accelerators) or 1)
+        return _best_of_each(affordable(found, ask), len(ask.accelerators) or 1)
 
     def capacity(self, offer: Offer) -> int | None:
         """How many of it may be rented at once; None has no limit.
@@ -205,11 +208,13 @@ def _best_of_each(offers: list[Offer], entries: int) -> list[Offer]:
 
 
 def _shelve(shape: Shape) -> Iterable[Sold]:
-    about = catalog.load().accelerators[shape.accelerator]
-    each = float(about["memory_gib"]) * USD_PER_GIB.get(str(about.get("arch")), USD_PER_GIB_ELSE)
+    about = catalog.load().accelerators.get(shape.accelerator, {})
+    each = float(about.get("memory_gib", 0)) * USD_PER_GIB.get(str(about.get("arch")), USD_PER_GIB_ELSE)
     host = 0.0 if shape.platform == "runpod" else USD_PER_VCPU * (shape.vcpu or 0)
     for region in shape.regions:
-        yield _priced(region, shape.type, shape.accelerator, shape.count, each * shape.count + host, shape.market)
+        yield _priced(
+            region, shape.type, shape.accelerator or None, shape.count, each * shape.count + host, shape.market
+        )
 
 
 def _priced(region: str, kind: str, accelerator: str | None, count: int, usd: float, market: tuple[str, ...]) -> Sold:

@@ -43,6 +43,7 @@ class Script(Record):
     log: str = ""
     healthy_after_s: list[float] = []  # empty: at once
     unhealthy_after_s: list[float] = []  # empty: never
+    idle_after_s: list[float] = []  # empty: never
 
     def failure(self, create: int) -> str | None:
         """What the n-th create of this life is answered with, counted from 1; None grants it."""
@@ -134,4 +135,5 @@ _READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "log": ("log", str),
     "healthy_after": ("healthy_after_s", _each(_duration)),
     "unhealthy_after": ("unhealthy_after_s", _each(_duration)),
+    "idle_after": ("idle_after_s", _each(_duration)),
 }

@@ -27,6 +27,7 @@ from nebulous.models.containers import ContainerSpec, Launch
 from nebulous.models.platforms import Exit, Instance, InstanceState
 
 GIB = 1 << 30
+BRIDGE = "bridge"  # the Engine's own network, which knows no names
 STACK_BYTES = 64 << 20
 CPU_SHARES = 1024  # the weight of one processor
 NEVER = "0001-01-01T00:00:00Z"  # the Engine's time of what has not happened
@@ -103,7 +104,7 @@ def familiar(repository: str) -> str:
     return repository
 
 
-def image_of(launch: Launch) -> str:
+def image_of(launch: Launch, platform: str = "docker") -> str:
     """The image, with the tag that no tag means.
 
     Raises:
@@ -111,7 +112,9 @@ def image_of(launch: Launch) -> str:
     """
     image = (launch.container.image or "").strip()
     if not image:
-        raise Rejected("platform docker needs an image", "set image:, or platform: local to run on the host itself")
+        raise Rejected(
+            f"platform {platform} needs an image", "set image:, or platform: local to run on the host itself"
+        )
     if not _REFERENCE.match(image):
         raise Rejected(f"{image!r} is no image", IMAGE_ADVICE)
     return tagged(image)
@@ -176,7 +179,7 @@ def container(
             **_limits(spec, machine),
             **(_accelerated(spec, machine, gpus) if gpus else _shared_memory(spec)),
         },
-        "NetworkingConfig": {"EndpointsConfig": {network: {"Aliases": [alias]}}},
+        **({} if network == BRIDGE else {"NetworkingConfig": {"EndpointsConfig": {network: {"Aliases": [alias]}}}}),
     }
 
 

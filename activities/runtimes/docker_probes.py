@@ -72,7 +72,7 @@ class DockerProbes:
         address, gateway = _network(seen)
         if not address:
             return Verdict(False, "the container has no address", reached=False)
-        if gateway in await asyncio.to_thread(_own_addresses):
+        if self._engine.is_here and gateway in await asyncio.to_thread(_own_addresses):
             return await http_probe.ask(address, check)
         return await self._from_inside(seen["Id"], address, check)
 

@@ -1,7 +1,7 @@
-"""The catalog of accelerators: what they are called, and in which shapes each cloud rents them. No prices.
+"""The catalog: what accelerators are called, in which shapes each cloud rents them, and machines without. No prices.
 
 `names.py` understands what people write; this module answers what can be had where. The data is
-`accelerators.yaml`, made by `build.py`, read on first use.
+`accelerators.yaml`, made by `build.py`, and `machines.yaml`, made by `build_machines.py`, read on first use.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from nebulous.models.base import InvalidDocument, Problem
 from nebulous.models.containers import parse_accelerator
 
 SOURCE = Path(__file__).with_name("accelerators.yaml")
+MACHINES = Path(__file__).with_name("machines.yaml")
 
 
 class AcceleratorRow(TypedDict):
@@ -34,17 +35,18 @@ class AcceleratorRow(TypedDict):
 
 @dataclass(frozen=True)
 class Shape:
-    """Something that a cloud rents: an instance type with `count` accelerators."""
+    """Something that a cloud rents: an instance type with `count` accelerators, or none."""
 
     platform: str
     type: str  # instance type; RunPod has none, and its accelerator id stands here
-    accelerator: str
+    accelerator: str  # "" of a machine without
     count: int
     vcpu: int | None
     memory_gib: float | None
     market: tuple[str, ...]
     regions: tuple[str, ...]
     cpu: str = "x86_64"
+    fixed: bool = True  # False: processors and memory are only typical, the cloud is asked for as many as are wanted
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,33 @@ def load() -> Catalog:
         for platform, rows in data["shapes"].items()
     }
     return Catalog(Names(accelerators, data["families"], data["family_preference"]), accelerators, shapes)
+
+
+@cache
+def machines(platform: str) -> tuple[Shape, ...]:
+    """List the machines without accelerators of a cloud, smallest first; none where the catalog cannot tell."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    data: dict[str, Any] = yaml.load(MACHINES.read_text(), Loader=loader)  # noqa: S506 - a safe loader, in C
+    return tuple(
+        Shape(
+            platform=platform,
+            type=row["type"],
+            accelerator="",
+            count=0,
+            vcpu=row["vcpu"],
+            memory_gib=row["memory_gib"],
+            market=("od", "spot"),
+            regions=tuple(data["regions"][row["regions"]]),
+            cpu=row.get("cpu", "x86_64"),
+        )
+        for row in data["machines"].get(platform, [])
+    )
+
+
+def regions(platform: str) -> list[str]:
+    """List the regions of a cloud in which the catalog knows anything."""
+    known = [shape for shapes in load().shapes.get(platform, {}).values() for shape in shapes]
+    return sorted({region for shape in (*known, *machines(platform)) for region in shape.regions})
 
 
 def _by_accelerator(
@@ -95,6 +124,7 @@ def _shape(
         market=tuple(row["market"]),
         regions=tuple(row.get("regions", regions)),
         cpu=row.get("cpu", "x86_64"),
+        fixed="type" in row,
     )
 
 

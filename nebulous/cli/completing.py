@@ -126,7 +126,7 @@ def _fits(verb: str, flag: Any, spot: Spot) -> bool:  # noqa: ANN401 - a paramet
 
 
 _OFFERS = {"offers", "offer"}
-_OF_OFFERS = {"accelerators", "spot", "regions", "max_price", "platform", "output"}
+_OF_OFFERS = {"accelerators", "spot", "regions", "max_price", "min_cpu", "min_memory", "platform", "output"}
 
 
 def _spot(command: Any, words: Sequence[str], incomplete: str) -> Spot:  # noqa: ANN401 - a command of typer's

@@ -57,6 +57,9 @@ class ContainerFlags:
     queue: Annotated[str | None, _option("--queue", help="FIFO queue to wait in.")] = None
     restart: Annotated[str | None, _option("--restart", help="Never, OnFailure or Always.")] = None
     timeout: Annotated[str | None, _option("--timeout", help="Longest run, such as 1h30m.")] = None
+    idle_timeout: Annotated[
+        str | None, _option("--idle-timeout", help="Longest idleness of its accelerators, with nobody attached.")
+    ] = None
     min_cpu: Annotated[float | None, _option("--min-cpu", help="Cores.")] = None
     min_memory: Annotated[float | None, _option("--min-memory", help="GiB.")] = None
     max_cpu: Annotated[float | None, _option("--max-cpu", help="Cores.")] = None
@@ -102,6 +105,7 @@ class ContainerFlags:
         yield "queue", "--queue", self.queue
         yield "restart", "--restart", self.restart
         yield "timeout", "--timeout", self.timeout
+        yield "idle_timeout", "--idle-timeout", self.idle_timeout
         sizes = {name: getattr(self, name) for name in ("min_cpu", "min_memory", "max_cpu", "max_memory")}
         yield "resources", "--min/max-cpu/memory", {name: size for name, size in sizes.items() if size is not None}
         yield "spot", "--spot", self.spot

@@ -38,8 +38,12 @@ def command(
         list[str] | None, typer.Option("--accelerators", metavar="N:NAME", help="Offers with these; repeat.")
     ] = None,
     spot: Annotated[bool, typer.Option("--spot", help="Offers that the cloud may take back.")] = False,
-    regions: Annotated[list[str] | None, typer.Option("--region", help="Offers only there; repeat.")] = None,
+    regions: Annotated[
+        list[str] | None, typer.Option("--region", "--regions", help="Offers only there; repeat.")
+    ] = None,
     max_price: Annotated[float | None, typer.Option("--max-price", help="Offers up to this, USD per hour.")] = None,
+    min_cpu: Annotated[float | None, typer.Option("--min-cpu", help="Offers with so many processors.")] = None,
+    min_memory: Annotated[float | None, typer.Option("--min-memory", help="Offers with so much memory, GiB.")] = None,
     ip: Annotated[bool, typer.Option("--ip", help="Print the address of one container.")] = False,
     watch: Annotated[bool, typer.Option("-w", "--watch", help="Then a line for each change, until Ctrl-C.")] = False,
     watch_only: Annotated[bool, typer.Option("--watch-only", help="Likewise, without what is there now.")] = False,
@@ -54,12 +58,20 @@ def command(
         return
     from nebulous.cli import catalog, offers
 
-    asked = {"accelerators": accelerators, "spot": spot or None, "regions": regions, "max_price": max_price}
+    asked = {
+        "accelerators": accelerators,
+        "spot": spot or None,
+        "regions": regions,
+        "max_price": max_price,
+        "min_cpu": min_cpu,
+        "min_memory": min_memory,
+    }
     if what.lower() in OFFERS:
         offers.show(connect().api, {**asked, "platform": platform}, output)
         return
     if any(asked.values()):
-        raise UsageError("--accelerators, --spot, --region and --max-price go with `nebu get offers`")
+        words = "--accelerators, --spot, --region, --max-price, --min-cpu and --min-memory"
+        raise UsageError(f"{words} go with `nebu get offers`")
     if what.lower() in catalog.TABLES:
         catalog.show(catalog.TABLES[what.lower()], connect().api, platform, output)
         return
@@ -91,9 +103,13 @@ def selection_of(what: str, names: list[str]) -> Selection:
     return select([what, *names])
 
 
+#: A machine is looked for; the address of the one before may be a stranger's by now.
+LOOKING = frozenset({"creating", "pending"})
+
+
 def _address(row: Json) -> str:
     address = row["status"].get("ip")
-    if address:
+    if address and row["status"]["status"] not in LOOKING:
         return str(address)
     name, status = row["metadata"]["name"], row["status"]["status"]
     platform = row["status"].get("platform") or "its platform"

@@ -7,8 +7,8 @@ from nebulous.cli.screen import emit, note, structured
 from nebulous.cli.tables import NOTHING, dollars, facts, prose, table
 from nebulous.client import Api, Json
 
-COLUMNS = ("PLATFORM", "REGION", "TYPE", "ACCELERATOR", "$/H", "PRICE FROM")
-WIDE = ("MARKET", "ACCOUNT", "PRICE AT")
+COLUMNS = ("PLATFORM", "REGION", "TYPE", "ACCELERATOR", "MARKET", "$/H", "PRICE FROM")
+WIDE = ("ACCOUNT", "PRICE AT")
 SHOWN = 10  # of the offers that `create --dry-run` prints; `nebu get offers` prints them all
 
 
@@ -63,13 +63,13 @@ def _cells(offer: Json, wide: bool) -> list[str]:
         str(offer.get("zone") or offer.get("region") or NOTHING),
         str(offer.get("instance_type") or NOTHING),
         str(offer.get("accelerator") or NOTHING),
+        "spot" if offer.get("spot") else "on demand",
         dollars(offer.get("usd_per_hour")),
         _source(offer),
     ]
     if not wide:
         return shown
-    market = "spot" if offer.get("spot") else "on demand"
-    return [*shown, market, str(offer.get("account") or NOTHING), str(offer.get("price_at") or NOTHING)]
+    return [*shown, str(offer.get("account") or NOTHING), str(offer.get("price_at") or NOTHING)]
 
 
 def _source(offer: Json) -> str:

@@ -65,6 +65,7 @@ class ContainerFields(TypedDict, total=False):
     shm_size: float | None
     registry: Registry | Fields | None
     keep_on_failure: str | None
+    idle_timeout: str | None
     notify: str | None
     proxy_port: int | None
     authz: Fields | None

@@ -8,7 +8,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from nebulous import durations
 from nebulous.models.base import IN_PLACE, Duration, Record, Spec
@@ -128,6 +128,12 @@ class ContainerSpec(Spec):
         description="Keep the machine this long after a failure, at its price; at most 24h.",
         json_schema_extra=IN_PLACE,
     )
+    # in place: it is looked at from outside
+    idle_timeout: Duration | None = Field(
+        default=None,
+        description="Stop it once its accelerators have been idle this long and nobody was attached.",
+        json_schema_extra=IN_PLACE,
+    )
     # in place: read when there is something to tell
     notify: str | None = Field(
         default=None,
@@ -144,11 +150,11 @@ class ContainerSpec(Spec):
             raise ValueError("command is empty: leave it out to run the image's own")
         return command
 
-    @field_validator("timeout")
+    @field_validator("timeout", "idle_timeout")
     @classmethod
-    def _check_timeout(cls, timeout: str | None) -> str | None:
+    def _check_timeout(cls, timeout: str | None, field: ValidationInfo) -> str | None:
         if timeout is not None and not durations.parse(timeout):
-            raise ValueError("timeout must be longer than 0s; leave it out for none")
+            raise ValueError(f"{field.field_name} must be longer than 0s; leave it out for none")
         return timeout
 
     @field_validator("keep_on_failure")
@@ -239,6 +245,11 @@ class ContainerSpec(Spec):
     def timeout_span(self) -> timedelta | None:
         """How long the command may run, restarts and recoveries included."""
         return durations.parse(self.timeout) if self.timeout else None
+
+    @property
+    def idle_span(self) -> timedelta | None:
+        """How long its accelerators may be idle."""
+        return durations.parse(self.idle_timeout) if self.idle_timeout else None
 
     @property
     def retries_allowed(self) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Literal
 
@@ -44,11 +45,50 @@ class Offer(Record):
     features: frozenset[Feature] = frozenset()
     settle_s: float = 0.0  # how long an unanswered create may still take effect
     image_digest: str = ""  # of the image that was asked for, where it is on the machine already: no PULL_FIRST then
+    blocked: str = ""  # why it is not to be tried now: what the cloud refused lately
+    blocked_until: str = ""  # RFC 3339
 
     @property
     def place(self) -> str:
         """For people: `ec2 us-east-1 g5.xlarge`."""
         return " ".join(part for part in (self.platform, self.zone or self.region, self.instance_type) if part)
+
+    @property
+    def market(self) -> str:
+        """`spot` or `on-demand`."""
+        return "spot" if self.spot else "on-demand"
+
+    @property
+    def family(self) -> str:
+        """`g5` of g5.xlarge, `a2` of a2-highgpu-1g."""
+        return re.split(r"[.+-]", self.instance_type)[0]
+
+    @property
+    def pool(self) -> str:
+        """What is sold out when this is: market, instance type and place."""
+        parts = (self.market, self.instance_type, self._size, _plain(self.zone or self.region))
+        return "/".join(part for part in parts if part)
+
+    @property
+    def _size(self) -> str:
+        """`x8`: some clouds have one type for any number of accelerators."""
+        return f"x{self.accelerator_count}"
+
+    def within(self, scope: str) -> bool:
+        """True when a scope is about this offer: parts of what it is, separated by `/`, in any order.
+
+        Such parts are the account, the region, the zone, the instance type, its family (`p5en`) and the letters that
+        this begins with (`p`), the accelerator, and `spot` or `on-demand`: `us-east-1/p/spot`.
+        """
+        letters = re.match(r"[a-z]*", self.family)
+        known = {self.account, self.region, self.zone, self.instance_type, self.family, self.accelerator, self.market}
+        known |= {letters[0] if letters else None, self._size, _plain(self.zone), _plain(self.region)}
+        return bool(scope) and all(part and part in known for part in scope.split("/"))
+
+
+def _plain(place: str) -> str:
+    """A place as part of a scope, whose parts `/` separates: RunPod's have one."""
+    return place.replace("/", ":")
 
 
 class Exit(Record):
@@ -89,6 +129,7 @@ class Instance(Record):
     install: str = ""  # tag nebulous-install
     ip: str | None = None
     public_ports: list[PublicPort] = Field(default_factory=list[PublicPort])
+    image_digest: str = ""  # of the image that its command was started from, where no offer told it before
     message: str = ""  # the platform's last words
     created_at: str = ""
 
@@ -144,7 +185,17 @@ class Observation(Record):
     key: str
     instance_id: str
     state: Literal[
-        "booting", "ready", "running", "exited", "preempted", "lost", "unknown", "deleting", "healthy", "unhealthy"
+        "booting",
+        "ready",
+        "running",
+        "exited",
+        "preempted",
+        "lost",
+        "unknown",
+        "deleting",
+        "healthy",
+        "unhealthy",
+        "idle",
     ]
     run: str | None = None
     exit: Exit | None = None

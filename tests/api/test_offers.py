@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
+from activities.blocks import Block
 from nebulous.models.platforms import Offer
 from tests.nebula import sim_labels
+from worker.board import RedisBoard
 from workflows.placement import ranked
 
 RENTED = "the simulated cloud rents nothing by a dry run"
@@ -66,6 +69,35 @@ async def test_what_it_can_never_have_is_said_with_what_it_has(world: Any) -> No
     assert reply["rejected"]
     assert reply["problem"].startswith("Rejected: sim has no 3:T4")
     assert "1|2|4|8 of T4" in reply["out"][0]["hint"]
+
+
+async def test_what_was_refused_lately_is_out_with_why_and_until_when(world: Any) -> None:
+    async def lately(scope: str) -> None:
+        board = RedisBoard(world.platform, world.desk.redis)
+        await board.post(Block(scope, "OutOfCapacity: no L4 there", time.time() + 100))
+
+    every = await offers(world, accelerators="1:L4")
+    best = every["offers"][0]
+    await lately(best["region"])
+    reply = await offers(world, accelerators="1:L4")
+    assert best["region"] not in {offer["region"] for offer in reply["offers"]}
+    assert reply["out"][0]["reason"] == f"{best['place']}: OutOfCapacity: no L4 there"
+    assert reply["out"][0]["hint"].startswith("refused lately, so left alone until 20")
+    await lately(world.platform)
+    reply = await offers(world, accelerators="1:L4")
+    assert (reply["offers"], reply["rejected"]) == ([], False)
+    assert "OutOfCapacity" in reply["problem"]
+    assert "was refused lately" in reply["problem"]
+    assert len(reply["out"]) == len(every["offers"])
+
+
+async def test_a_price_limit_under_every_offer_shows_the_cheapest(world: Any) -> None:
+    best = (await offers(world, accelerators="1:L4"))["offers"][0]
+    reply = await offers(world, accelerators="1:L4", max_price="0.01")
+    assert (reply["offers"], reply["rejected"]) == ([], False), "prices move, so it would be pending"
+    cheapest = f"the cheapest is ${best['usd_per_hour']:.3g} on {best['place']}"
+    assert cheapest in reply["problem"]
+    assert reply["out"][0]["reason"] == f"nothing for at most $0.01 an hour; {cheapest}"
 
 
 async def test_without_a_name_what_is_simulated_or_not_there_is_out_and_says_why(

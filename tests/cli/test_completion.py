@@ -142,7 +142,7 @@ def test_a_server_that_hangs_is_not_waited_for(server, double, environment):
         ("nebu cp README.md tr", ["train-a:", "train-b:"]),
         ("nebu cp ./", [":files"]),
         ("nebu cp train-a:/data ~", [":files"]),
-        ("nebu get offers --", ["--accelerators", "--spot", "--region", "--max-price", "--platform", "--output"]),
+        ("nebu get offers --", ["--accelerators", "--spot", "--regions", "--max-price", "--platform", "--output"]),
         ("nebu get platforms --", ["--output", "--platform"]),
     ],
 )

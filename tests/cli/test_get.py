@@ -187,6 +187,14 @@ def test_the_address_of_a_container(nebu, server, double):
     assert nebu("get", "containers", "foo", "--ip").out == "10.1.2.3\n"
 
 
+@pytest.mark.parametrize("status", ["creating", "pending"])
+def test_the_address_of_a_machine_that_is_lost_is_not_told(nebu, server, double, status):
+    server.on("GET", "/v1/containers/default/foo", double.container("foo", status=status, ip="10.1.2.3"))
+    ended = nebu("get", "containers", "foo", "--ip")
+    assert (ended.code, ended.out) == (1, "")
+    assert f"has no address: it is {status}" in ended.err
+
+
 @pytest.mark.parametrize(
     ("status", "said"),
     [("running", "has no address of its own: local gives none"), ("failed", "has no address: it is failed")],

@@ -36,11 +36,11 @@ NOTHING = {"offers": [], "why": "", "out": [DOCKER_OUT], "problem": "Unavailable
 def test_offers_are_a_table_with_what_is_out_below(nebu, server):
     server.on("GET", "/v1/offers", FORESEEN)
     words = ("--accelerators", "1:A100", "--accelerators", "1:L4", "--platform", "runpod")
-    ended = nebu("get", "offers", *words, "--spot", "--region", "US-KS-2", "--max-price", "2")
+    ended = nebu("get", "offers", *words, "--spot", "--regions", "US-KS-2", "--max-price", "2", "--min-cpu", "4")
     assert ended.code == 0
     assert ended.out == (
-        "PLATFORM            REGION   TYPE  ACCELERATOR       $/H   PRICE FROM\n"
-        "runpod (simulated)  US-KS-2  a100  1:A100-80GB-PCIE  1.60  simulated, 3s ago\n"
+        "PLATFORM            REGION   TYPE  ACCELERATOR       MARKET     $/H   PRICE FROM\n"
+        "runpod (simulated)  US-KS-2  a100  1:A100-80GB-PCIE  on demand  1.60  simulated, 3s ago\n"
         "\n"
         "chosen: runpod US-KS-2 a100 (named by the spec)\n"
         "\n"
@@ -56,6 +56,7 @@ def test_offers_are_a_table_with_what_is_out_below(nebu, server):
         "spot": ["true"],
         "regions": ["US-KS-2"],
         "max_price": ["2.0"],
+        "min_cpu": ["4.0"],
     }
 
 
@@ -63,8 +64,8 @@ def test_wide_says_more_and_unknown_prices_are_no_zero(nebu, server):
     unknown = offer(usd_per_hour=None, price_source="", price_at="", price_age_s=None, spot=True, zone="us-1a")
     server.on("GET", "/v1/offers", {**FORESEEN, "offers": [unknown]})
     header, row = nebu("get", "offers", "-o", "wide").out.splitlines()[:2]
-    assert header.endswith("MARKET  ACCOUNT             PRICE AT")
-    assert row.split()[2:] == ["us-1a", "a100", "1:A100-80GB-PCIE", "-", "-", "spot", "runpod:simulated-h", "-"]
+    assert header.endswith("MARKET  $/H  PRICE FROM  ACCOUNT             PRICE AT")
+    assert row.split()[2:] == ["us-1a", "a100", "1:A100-80GB-PCIE", "spot", "-", "-", "runpod:simulated-h", "-"]
 
 
 @pytest.mark.parametrize("output", ["json", "yaml", "name"])

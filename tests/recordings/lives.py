@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from activities.platforms.base import Ask
 from nebulous import ids
+from nebulous.errors import AuthFailed, NebulousError, OutOfCapacity
 from tests.nebula import Nebula, Resource, eventually, sim_labels
-from tests.recordings.case import named
+from tests.recordings.case import delete, named
 
 
 async def completed(run: Nebula) -> str:
@@ -121,6 +123,33 @@ async def unhealthy(run: Nebula) -> str:
     return life.id
 
 
+async def idle(run: Nebula) -> str:
+    script = sim_labels(boot="0s", idle_after="0s")
+    life = await run.create(labels=script, accelerators=["1:L4"], idle_timeout="500ms")
+    await life.until("stopped")
+    return await delete(life)
+
+
+async def _refused(run: Nebula, error: NebulousError) -> None:
+    """Let the platform's best offer be one that somebody was refused."""
+    (best, *_) = await run.platform.offers(Ask(accelerators=["1:L4"]))
+    await run.parts.blocks(run.platform).learn(best, error)
+
+
+async def refused_to_others(run: Nebula) -> str:
+    await _refused(run, OutOfCapacity("to somebody else"))
+    life = await run.create(labels=sim_labels(boot="0s", run_for="0s"), accelerators=["1:L4"])
+    await life.until("completed")
+    return await delete(life)
+
+
+async def all_refused_to_others(run: Nebula) -> str:
+    await _refused(run, AuthFailed("to everybody"))
+    life = await run.create(accelerators=["1:L4"])
+    await life.until("pending")
+    return await delete(life)
+
+
 async def kept_and_told(run: Nebula) -> str:
     script = sim_labels(boot="0s", run_for="0s", exit_code="3")
     life = await run.create(labels=script, keep_on_failure="1h", notify="http://127.0.0.1:9/nobody")
@@ -176,6 +205,9 @@ CONTAINER = named(
     changed,
     replaced,
     unhealthy,
+    idle,
+    refused_to_others,
+    all_refused_to_others,
     kept_and_told,
 )
 SECRET = named(secret)

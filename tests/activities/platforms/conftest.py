@@ -11,6 +11,7 @@ from activities.platforms.local import LocalPlatform
 from activities.platforms.sim import SimPlatform
 from nebulous.settings import SimSettings
 from tests.activities.platforms.contract import INSTALL
+from tests.activities.platforms.ec2_stand import amazon, ec2  # noqa: F401 - fixtures
 from tests.activities.platforms.local_builders import WORDS
 from tests.activities.platforms.sim_builders import Clock
 

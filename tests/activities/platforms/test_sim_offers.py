@@ -5,9 +5,7 @@ from pathlib import Path
 import pytest
 
 from activities.platforms.base import Ask
-from nebulous.errors import (
-    Rejected,
-)
+from nebulous.errors import OutOfCapacity, Rejected
 from nebulous.settings import SimOffer
 from tests.activities.platforms.sim_builders import offer_of, simulated
 
@@ -104,7 +102,8 @@ async def test_unknown_prices_come_last_and_a_limit_leaves_them_out(tmp_path: Pa
     cloud = simulated("sim", tmp_path, shelf)
     assert [offer.region for offer in await cloud.offers(Ask())] == ["c", "b", "a"]
     assert [offer.region for offer in await cloud.offers(Ask(max_usd_per_hour=1.5))] == ["c"]
-    assert await cloud.offers(Ask(max_usd_per_hour=0.5)) == []
+    with pytest.raises(OutOfCapacity, match=r"at most \$0.5 an hour; the cheapest is \$1.00 on sim c sim.small"):
+        await cloud.offers(Ask(max_usd_per_hour=0.5))
 
 
 async def test_settings_list_what_is_offered_with_any_spelling_and_never_a_larger_count(tmp_path: Path):
@@ -120,3 +119,14 @@ async def test_settings_list_what_is_offered_with_any_spelling_and_never_a_large
 async def test_an_empty_list_offers_nothing(tmp_path: Path):
     with pytest.raises(Rejected):
         await simulated("sim", tmp_path, []).offers(Ask())
+
+
+async def test_a_simulated_cloud_heeds_sizes_and_markets_as_the_real_one_does(tmp_path: Path):
+    ec2 = simulated("ec2", tmp_path)
+    large = await ec2.offers(Ask(min_cpu=16, min_memory=100))
+    assert {offer.instance_type for offer in large} <= {"c7i.16xlarge", "m7i.8xlarge", "r7i.4xlarge"}
+    assert all(offer.usd_per_hour for offer in large)
+    larger = await ec2.offers(Ask(accelerators=["1:A10G"], min_memory=200))
+    assert {offer.instance_type for offer in larger} == {"g5.16xlarge"}
+    with pytest.raises(Rejected, match="gce does not rent 1:H100 on demand, only as spot"):
+        await simulated("gce", tmp_path).offers(Ask(accelerators=["1:H100"]))

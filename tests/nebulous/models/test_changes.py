@@ -15,7 +15,7 @@ from tests.specs import specs
 
 IN_PLACE = {
     *("priority", "restart", "max_retries", "timeout", "stop_grace", "provision_timeout", "ttl_after_finished"),
-    *("health_check", "max_usd_per_hour", "keep_on_failure", "notify"),
+    *("health_check", "max_usd_per_hour", "keep_on_failure", "notify", "idle_timeout"),
 }
 
 
