@@ -47,6 +47,7 @@ from nebulous.settings import Settings
 from worker.archiving import tell_of
 from worker.attendance import Attendance
 from worker.board import RedisBoard
+from worker.clouds import still_wanted
 from worker.hosting import Hosted, install_id, keep_installed, platforms_to_host
 from worker.sessions import SessionRelay
 from workflows.containers import ContainerWorkflow
@@ -241,7 +242,10 @@ async def running(
         for platform in hosted:
             stack.push_async_callback(platform.close)
             await stack.enter_async_context(parts.platform_worker(platform))
-        hosts = [Hosted(client, platform, settings) for platform in hosted]
+        given = platforms is not None  # whoever gives them wants them
+        hosts = [
+            Hosted(client, platform, settings, wanted=given or still_wanted(settings, platform)) for platform in hosted
+        ]
         await asyncio.gather(*(host.report() for host in hosts))
         await stack.enter_async_context(background(keep_installed(client, install)))
         for host in hosts:

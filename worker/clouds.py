@@ -8,7 +8,7 @@ from activities.platforms.origin import Origin
 from nebulous import accounts
 from nebulous.accounts import Account, Ec2Account, GceAccount, MachineAccount, RunpodAccount
 from nebulous.seal import secret_key
-from nebulous.settings import Settings
+from nebulous.settings import CLOUDS, Settings
 
 
 def platforms_of_clouds(settings: Settings, install: str, before: set[str]) -> list[Platform]:
@@ -27,6 +27,11 @@ def platforms_of_clouds(settings: Settings, install: str, before: set[str]) -> l
         if kept:
             wanted[name] = kept
     return [_platform(settings, install, *each) for each in wanted.items()]
+
+
+def still_wanted(settings: Settings, platform: Platform) -> bool:
+    """False for the account of a cloud that is served only because something may be rented in it."""
+    return platform.simulated or platform.type not in CLOUDS or platform.account in settings.accounts
 
 
 def _platform(settings: Settings, install: str, name: str, account: Account) -> Platform:

@@ -152,10 +152,12 @@ async def _simulated_before(client: Client, host: str) -> set[str]:
 class Hosted:
     """One platform account served by this process: its entity, its sweep, and whether it is usable."""
 
-    def __init__(self, client: Client, platform: Platform, settings: Settings) -> None:
+    def __init__(self, client: Client, platform: Platform, settings: Settings, *, wanted: bool = True) -> None:
+        """Nothing is asked yet; an account that is not wanted any more is served for what is still rented in it."""
         self._client = client
         self._platform = platform
         self._settings = settings
+        self._wanted = wanted
         self._known: tuple[str | None, bool] | None = None
         self._looked_at = 0.0
         self._asking: asyncio.Task[str] | None = None
@@ -237,7 +239,7 @@ class Hosted:
         platform = self._platform
         if platform.simulated and platform.type in CLOUDS and platform.type not in self._settings.simulated:
             return f"no longer simulated: `nebu serve --simulate {platform.type}`", None, False
-        if not platform.simulated and platform.type in CLOUDS and platform.account not in self._settings.accounts:
+        if not self._wanted:
             hint = "what was rented in it is watched, and given back"
             return f"{platform.account} is not in the settings any more ({hint})", hint, False
         self._asking = self._asking or asyncio.create_task(platform.identity())
