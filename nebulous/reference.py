@@ -42,18 +42,19 @@ EFFECTIVE: dict[str, str] = {
 ACTS: dict[str, str] = {
     **dict.fromkeys(
         (
-            "volumes", "queue", "priority", "meters", "disk",
+            "volumes", "queue", "priority", "meters",
         ),
         SIMULATED,
     ),
-    "image": "docker; `local` ignores it",
-    "args": "docker; `local` has no image to give them to, and refuses",
-    "resources": "docker; `local` limits nothing",
+    "disk": "ec2, gce, runpod; docker and local refuse",
+    "image": "docker and clouds; `local` ignores it",
+    "args": "docker, ec2, gce; `local` has no image to give them to, and refuses",
+    "resources": "docker and clouds; `local` limits nothing",
     "ports": "open inside a namespace; `public: true`: docker, and `local` opens nothing and says so",
-    "spot": "simulated platforms only",
-    "regions": "simulated platforms; docker and local have none, and refuse",
-    "shm_size": "docker",
-    "registry": "docker",
+    "spot": "ec2, gce; others refuse",
+    "regions": "clouds; docker and local have none, and refuse",
+    "shm_size": "docker, ec2, gce",
+    "registry": "docker and clouds",
     "proxy_port": "never: only null is accepted",
     "authz": "never: only null is accepted",
 }  # fmt: skip

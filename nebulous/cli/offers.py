@@ -52,8 +52,13 @@ def _advice(out: list[Json]) -> list[tuple[str, str]]:
 
 
 def offers_table(offers: list[Json], *, wide: bool = False) -> str:
-    """Cheapest first within what was wanted most."""
-    return table(COLUMNS + (WIDE if wide else ()), [_cells(offer, wide) for offer in offers])
+    """Cheapest first within what was wanted most; the market where any is spot, and always where there is room."""
+    told = wide or any(offer.get("spot") for offer in offers)
+    left_out = () if told else ("MARKET",)
+    headers = COLUMNS + (WIDE if wide else ())
+    shown = [place for place, header in enumerate(headers) if header not in left_out]
+    rows = [_cells(offer, wide) for offer in offers]
+    return table([headers[place] for place in shown], [[row[place] for place in shown] for row in rows])
 
 
 def _cells(offer: Json, wide: bool) -> list[str]:

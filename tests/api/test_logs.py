@@ -39,6 +39,7 @@ class Writer:
     vanish: Callable[[], None] = lambda: None
     failure: Exception | None = None
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    account: str = "sim:logs"
 
     async def find(self, key: str) -> list[Instance]:
         if self.finds == 0:

@@ -39,8 +39,8 @@ def test_offers_are_a_table_with_what_is_out_below(nebu, server):
     ended = nebu("get", "offers", *words, "--spot", "--regions", "US-KS-2", "--max-price", "2", "--min-cpu", "4")
     assert ended.code == 0
     assert ended.out == (
-        "PLATFORM            REGION   TYPE  ACCELERATOR       MARKET     $/H   PRICE FROM\n"
-        "runpod (simulated)  US-KS-2  a100  1:A100-80GB-PCIE  on demand  1.60  simulated, 3s ago\n"
+        "PLATFORM            REGION   TYPE  ACCELERATOR       $/H   PRICE FROM\n"
+        "runpod (simulated)  US-KS-2  a100  1:A100-80GB-PCIE  1.60  simulated, 3s ago\n"
         "\n"
         "chosen: runpod US-KS-2 a100 (named by the spec)\n"
         "\n"
@@ -66,6 +66,14 @@ def test_wide_says_more_and_unknown_prices_are_no_zero(nebu, server):
     header, row = nebu("get", "offers", "-o", "wide").out.splitlines()[:2]
     assert header.endswith("MARKET  $/H  PRICE FROM  ACCOUNT             PRICE AT")
     assert row.split()[2:] == ["us-1a", "a100", "1:A100-80GB-PCIE", "spot", "-", "-", "runpod:simulated-h", "-"]
+
+
+def test_the_market_is_told_where_any_offer_is_spot(nebu, server):
+    server.on("GET", "/v1/offers", {**FORESEEN, "offers": [offer(spot=True), offer()]})
+    header, spot, demand = nebu("get", "offers").out.splitlines()[:3]
+    assert "MARKET" in header
+    assert "  spot  " in spot
+    assert "  on demand  " in demand
 
 
 @pytest.mark.parametrize("output", ["json", "yaml", "name"])

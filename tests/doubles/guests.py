@@ -128,8 +128,14 @@ class Guest:
 
     def run(self, script: str) -> subprocess.CompletedProcess[str]:
         """Run a shell script in it as root."""
+        gone = subprocess.CompletedProcess(["sh", "-c", script], 255, "", f"{self.name} is off")
+        if not self.alive:
+            return gone
         # The first process itself has this machine's files in sight; the one that it started first has its own.
-        shell = min(psutil.Process(self.first).children(), key=lambda child: child.pid)
+        try:
+            shell = min(psutil.Process(self.first).children(), key=lambda child: child.pid)
+        except (psutil.NoSuchProcess, IndexError, ValueError):  # it went off at this moment
+            return gone
         inside = ["nsenter", "-t", str(shell.pid), "-m", "-p", "-n", "-u", "-r", "-w", "sh", "-c", script]
         env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
         return subprocess.run(inside, capture_output=True, text=True, check=False, env=env)
