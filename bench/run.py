@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from bench import clouds, commands, crowd, docker, failover, idle, lives, recovery
+from bench import commands, crowd, docker, failover, idle, lives, recovery
 from bench.report import Figure, table
 
 MEASURES: dict[str, Callable[[bool], list[Figure]]] = {
@@ -20,7 +20,6 @@ MEASURES: dict[str, Callable[[bool], list[Figure]]] = {
     "docker": docker.measure,
     "lives": lives.measure,
     "failover": failover.measure,
-    "clouds": clouds.measure,
     "recovery": recovery.measure,
     "idle": idle.measure,
     "crowd": crowd.measure,
